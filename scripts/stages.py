@@ -1,0 +1,187 @@
+"""Runs the stages of `make test` and `make lint` and prints how long each took.
+
+A stage that sets something up ends the run when it fails; one that checks does not, so that
+one run tells everything that is wrong. What must be cleaned up is cleaned up in either case.
+The last line is the sum of what pytest reported, in pytest's own form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTEST_SUMMARY = re.compile(
+    r"^=+ (?P<counts>.*\b(?:passed|failed|error|errors|skipped|no tests ran)\b.*) in [\d.]+s"
+)
+PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)")
+FAILING = ("failed", "error", "skipped")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of a run."""
+
+    name: str
+    command: tuple[str, ...]
+    sets_up: bool = False
+    cleans_up: bool = False
+
+
+@dataclass
+class Result:
+    """What became of a stage."""
+
+    stage: Stage
+    seconds: float
+    exit_code: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    return (".venv/bin/python", *arguments)
+
+
+LINT = (
+    Stage("ruff check", (".venv/bin/ruff", "check")),
+    Stage("ruff format", (".venv/bin/ruff", "format", "--check")),
+    Stage("mypy", ("scripts/types.sh",)),
+    Stage("import contracts", (".venv/bin/lint-imports",)),
+    Stage("shellcheck", ("scripts/shellcheck.sh",)),
+    Stage("go vet", ("scripts/govet.sh",)),
+)
+UNIT = (Stage("unit tests", python("-m", "pytest", "tests/unit")),)
+MIGRATOR = (Stage("migrator tests", python("-m", "pytest", "tests/migrator")),)
+CLUSTER_UP = (
+    Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
+    Stage("images", ("scripts/cluster.sh", "images"), sets_up=True),
+)
+CLUSTER_DOWN = Stage("cluster down", ("scripts/cluster.sh", "down"), cleans_up=True)
+E2E = (Stage("e2e tests", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e")),)
+PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
+
+RUNS: dict[str, tuple[Stage, ...]] = {
+    "lint": LINT,
+    "test-unit": UNIT,
+    "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E),
+    "test": (PACKAGES, *LINT, *UNIT, *MIGRATOR, *CLUSTER_UP, *E2E, CLUSTER_DOWN),
+}
+
+
+class Runner:
+    """Runs stages one after the other and passes an interruption on to the one that runs."""
+
+    def __init__(self) -> None:
+        self.child: subprocess.Popen[str] | None = None
+        self.interrupted = False
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def interrupt(self, signum: int, _frame: FrameType | None) -> None:
+        self.interrupted = True
+        if self.child is not None and self.child.poll() is None:
+            os.killpg(self.child.pid, signum)
+
+    def run(self, stage: Stage) -> Result:
+        print(f"\n--- {stage.name}", flush=True)
+        started = time.monotonic()
+        counts: Counter[str] = Counter()
+        self.child = subprocess.Popen(
+            stage.command,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            counts.update(pytest_counts(line))
+        exit_code = self.child.wait()
+        return Result(stage, time.monotonic() - started, exit_code, counts)
+
+    def run_all(self, stages: tuple[Stage, ...], *, keep: bool) -> list[Result]:
+        results: list[Result] = []
+        stopped = False
+        for stage in stages:
+            if stage.cleans_up and keep:
+                continue
+            if (stopped or self.interrupted) and not stage.cleans_up:
+                continue
+            result = self.run(stage)
+            results.append(result)
+            stopped = stopped or (stage.sets_up and result.exit_code != 0)
+        return results
+
+
+def pytest_counts(line: str) -> Counter[str]:
+    """The counts of pytest's closing line; nothing for any other line."""
+    summary = PYTEST_SUMMARY.match(line)
+    if summary is None:
+        return Counter()
+    found = PYTEST_COUNT.findall(summary["counts"])
+    return Counter(
+        {name.removesuffix("s") if name == "errors" else name: int(number) for number, name in found}
+    )
+
+
+def report(results: list[Result], skipped_names: list[str]) -> None:
+    width = max((len(result.stage.name) for result in results), default=10)
+    print("\n--- time per stage")
+    for result in results:
+        outcome = "ok" if result.exit_code == 0 else f"FAILED (exit {result.exit_code})"
+        print(f"  {result.stage.name:<{width}}  {result.seconds:7.1f} s  {outcome}")
+    for name in skipped_names:
+        print(f"  {name:<{width}}        -    not reached")
+
+
+def closing_line(results: list[Result], seconds: float) -> str:
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result.counts)
+    # A failed stage without tests of its own still has to show in the one line that is read.
+    total["failed"] += sum(1 for result in results if result.exit_code != 0 and not result.counts)
+    order = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "error")
+    counted = ", ".join(f"{total[name]} {name}" for name in order if total[name])
+    return f" {counted or 'no tests ran'} in {seconds:.2f}s ".center(80, "=")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", choices=sorted(RUNS))
+    arguments = parser.parse_args()
+    stages = RUNS[arguments.run]
+
+    runner = Runner()
+    signal.signal(signal.SIGINT, runner.interrupt)
+    signal.signal(signal.SIGTERM, runner.interrupt)
+
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    started = time.monotonic()
+    results = runner.run_all(stages, keep=keep)
+    reached = {result.stage.name for result in results}
+    missed = [s.name for s in stages if s.name not in reached and not (s.cleans_up and keep)]
+    report(results, missed)
+    skipped = sum(result.counts["skipped"] for result in results)
+    if skipped:
+        print(f"  {skipped} skipped: a test that did not run proves nothing, so this run has failed")
+    print(closing_line(results, time.monotonic() - started), flush=True)
+    failed = any(r.exit_code != 0 or any(r.counts[name] for name in FAILING) for r in results)
+    return 1 if failed or missed or runner.interrupted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
