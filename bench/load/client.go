@@ -1,0 +1,211 @@
+package main
+
+// One simulated user: its turns, its connection, and what it reports to the tally.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+type clientKind string
+
+const (
+	keepAlive clientKind = "keepalive"
+	oneShot   clientKind = "oneshot"
+
+	unknownVersion = "unknown"
+	// A client looks up from its think time this often, to see whether the run has ended.
+	thinkSlice = 500 * time.Millisecond
+)
+
+type client struct {
+	number   int
+	kind     clientKind
+	settings settings
+	script   script
+	resolver *resolver
+	tally    *tally
+	budget   *budget
+	random   *rand.Rand
+	conn     *connection
+	lastGood time.Time
+}
+
+// budget hands out the requests of a run that has a bounded number of them.
+type budget struct {
+	left    atomic.Int64
+	bounded bool
+}
+
+func newBudget(requests int64) *budget {
+	b := &budget{bounded: requests > 0}
+	b.left.Store(requests)
+	return b
+}
+
+func (b *budget) take() bool { return !b.bounded || b.left.Add(-1) >= 0 }
+
+// run takes turns until the context ends or the budget is spent. A request in flight is always finished.
+func (c *client) run(ctx context.Context) {
+	defer c.disconnect()
+	c.lastGood = time.Now()
+	interval := c.settings.turnInterval()
+	turn := time.Now().Add(time.Duration(c.random.Float64() * float64(interval)))
+	for c.think(ctx, turn) && c.budget.take() {
+		started := time.Now()
+		c.ask(started)
+		// A late client skips the turns that it missed: the loop is closed.
+		turn = started.Add(time.Duration((0.5 + c.random.Float64()) * float64(interval)))
+	}
+	now := time.Now()
+	c.tally.gap(c.number, now.Sub(c.lastGood), now)
+}
+
+// think waits for the client's turn and watches its idle connection meanwhile; false: the run is over.
+func (c *client) think(ctx context.Context, turn time.Time) bool {
+	for ctx.Err() == nil {
+		wait := time.Until(turn)
+		if wait <= 0 {
+			return true
+		}
+		until := time.Now().Add(min(wait, thinkSlice))
+		if c.conn == nil {
+			waitUntil(ctx, until)
+			continue
+		}
+		end := c.conn.watchIdle(until)
+		if end == idleStillOpen {
+			continue
+		}
+		c.tally.idleEnded(end)
+		if end == idleUnasked {
+			c.fail(failedProtocol, errors.New("bytes without a request"), &call{method: "-", path: "-"}, time.Now())
+		}
+		c.disconnect()
+	}
+	return false
+}
+
+func waitUntil(ctx context.Context, until time.Time) {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (c *client) ask(started time.Time) {
+	call := c.script.next()
+	// Longer than -timeout, to tell a late answer from none; both are failures.
+	deadline := started.Add(c.settings.timeout + c.settings.timeout/2)
+	c.tally.asked(call)
+	if c.conn == nil {
+		conn, err := dial(c.resolver.next(), deadline)
+		if err != nil {
+			c.failed(err, call, started)
+			return
+		}
+		c.conn = conn
+		c.tally.connected()
+	}
+	got, err := c.conn.exchange(call, deadline)
+	if err != nil {
+		c.failed(err, call, started)
+		return
+	}
+	c.judge(call, got, started)
+	if got.closes && c.kind == keepAlive {
+		c.tally.toldToClose()
+	}
+	if got.closes || c.kind == oneShot {
+		c.disconnect()
+	}
+}
+
+func (c *client) judge(call *call, got answer, started time.Time) {
+	now := time.Now()
+	kind := statusFailure(got.status, call.expected)
+	if kind == "" && now.Sub(started) > c.settings.timeout {
+		kind = failedLate
+	}
+	version := c.settings.versionOf(got)
+	c.tally.answered(exchanged{c.kind, version, now, now.Sub(started), kind})
+	if kind != "" {
+		c.sample(kind, errors.New(snippet(got)), call, now, version, got.status)
+		c.tally.unacknowledged(call)
+		return
+	}
+	c.tally.acknowledge(call)
+	c.script.acknowledged(call)
+	c.tally.gap(c.number, now.Sub(c.lastGood), now)
+	c.lastGood = now
+}
+
+func (c *client) failed(err error, call *call, started time.Time) {
+	kind := failedProtocol
+	var wire *wireError
+	if errors.As(err, &wire) {
+		kind = wire.kind
+	}
+	c.tally.unacknowledged(call)
+	c.fail(kind, err, call, started)
+	c.disconnect()
+}
+
+func (c *client) fail(kind failureKind, err error, call *call, started time.Time) {
+	now := time.Now()
+	c.tally.answered(exchanged{c.kind, "", now, now.Sub(started), kind})
+	c.sample(kind, err, call, now, "", 0)
+}
+
+func (c *client) sample(kind failureKind, err error, call *call, at time.Time, version string, status int) {
+	s := failureSample{
+		At: stamp(at), Kind: kind, Client: c.kind, ClientNumber: c.number,
+		Method: call.method, Path: call.path, Version: version, Status: status, Error: err.Error(),
+	}
+	if c.conn != nil {
+		s.Peer = c.conn.RemoteAddr().String()
+		s.RequestsOnConnection = c.conn.requests
+		s.ConnectionAgeMs = at.Sub(c.conn.openedAt).Milliseconds()
+	}
+	c.tally.sample(s)
+}
+
+func (c *client) disconnect() {
+	if c.conn == nil {
+		return
+	}
+	c.conn.Close()
+	c.conn = nil
+	c.tally.disconnected()
+}
+
+func (s settings) versionOf(got answer) string {
+	version := ""
+	switch {
+	case s.versionHeader != "":
+		version = got.header.Get(s.versionHeader)
+	case s.versionJSON != "":
+		var body map[string]json.RawMessage
+		if json.Unmarshal(got.body, &body) == nil && json.Unmarshal(body[s.versionJSON], &version) != nil {
+			version = ""
+		}
+	}
+	if version == "" {
+		return unknownVersion
+	}
+	return version
+}
+
+func snippet(got answer) string {
+	const limit = 160
+	if len(got.body) > limit {
+		return string(got.body[:limit])
+	}
+	return string(got.body)
+}

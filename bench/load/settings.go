@@ -1,0 +1,103 @@
+package main
+
+// The flags, checked: a message names the flag, its value and what would be right.
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+)
+
+type settings struct {
+	url           *url.URL
+	host          string
+	profile       string
+	keepAlive     int
+	oneShot       int
+	rate          float64
+	duration      time.Duration
+	requests      int64
+	timeout       time.Duration
+	postShare     float64
+	tenants       int
+	expectStatus  int
+	versionHeader string
+	versionJSON   string
+	verifyDSN     string
+	verifyTable   string
+	seed          uint64
+}
+
+func parseSettings(arguments []string, output io.Writer) (settings, error) {
+	var s settings
+	var target string
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&target, "url", "", "http://host[:port]/path of the Service under load; for -profile mc the base of the API")
+	flags.StringVar(&s.host, "host", "", "Host header, when it is not the host of -url")
+	flags.StringVar(&s.profile, "profile", "get", "get: one path over and over; mc: creates, starts, reads and lists of executions")
+	flags.IntVar(&s.keepAlive, "keepalive", 50, "clients that keep their connection")
+	flags.IntVar(&s.oneShot, "oneshot", 50, "clients that open a connection per request")
+	flags.Float64Var(&s.rate, "rate", 350, "requests per second of all clients together")
+	flags.DurationVar(&s.duration, "duration", 0, "end after this time (0: at SIGTERM)")
+	flags.Int64Var(&s.requests, "requests", 0, "end after this many requests (0: no bound)")
+	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "an answer later than this is a failure")
+	flags.Float64Var(&s.postShare, "post-share", 0.35, "share of creates in -profile mc")
+	flags.IntVar(&s.tenants, "tenants", 4, "tenants that the clients of -profile mc belong to")
+	flags.IntVar(&s.expectStatus, "expect-status", 200, "the right status in -profile get")
+	flags.StringVar(&s.versionHeader, "version-header", "", "answer header that tells the version")
+	flags.StringVar(&s.versionJSON, "version-json", "", "field of the JSON answer that tells the version")
+	flags.StringVar(&s.verifyDSN, "verify-dsn", os.Getenv("VERIFY_DSN"), "after the run, look for every acknowledged id in this PostgreSQL (default: environment VERIFY_DSN)")
+	flags.StringVar(&s.verifyTable, "verify-table", "executions", "table with the column id for -verify-dsn")
+	flags.Uint64Var(&s.seed, "seed", 0, "seed of think times and choices (0: a new one each run)")
+	if err := flags.Parse(arguments); err != nil {
+		return s, err
+	}
+	parsed, err := url.Parse(target)
+	if err != nil || parsed.Scheme != "http" || parsed.Hostname() == "" {
+		return s, fmt.Errorf("-url %q: give a plain http URL such as http://mc-api.prod.svc.cluster.local", target)
+	}
+	s.url = parsed
+	if s.host == "" {
+		s.host = parsed.Host
+	}
+	return s, s.check()
+}
+
+func (s settings) check() error {
+	switch {
+	case !slices.Contains([]string{"get", "mc"}, s.profile):
+		return fmt.Errorf("-profile %q: choose get or mc", s.profile)
+	case s.keepAlive < 0 || s.oneShot < 0 || s.clients() == 0:
+		return fmt.Errorf("-keepalive %d -oneshot %d: at least one client is needed", s.keepAlive, s.oneShot)
+	case s.rate <= 0:
+		return fmt.Errorf("-rate %g: must be above 0", s.rate)
+	case s.timeout <= 0:
+		return fmt.Errorf("-timeout %s: must be above 0", s.timeout)
+	case s.postShare < 0 || s.postShare > 1:
+		return fmt.Errorf("-post-share %g: must be between 0 and 1", s.postShare)
+	case s.tenants < 1:
+		return fmt.Errorf("-tenants %d: must be at least 1", s.tenants)
+	case s.versionHeader != "" && s.versionJSON != "":
+		return fmt.Errorf("-version-header %q and -version-json %q: give one of them", s.versionHeader, s.versionJSON)
+	}
+	return nil
+}
+
+func (s settings) clients() int { return s.keepAlive + s.oneShot }
+
+// turnInterval is one client's mean time from the start of a request to the start of the next.
+func (s settings) turnInterval() time.Duration {
+	return time.Duration(float64(s.clients()) / s.rate * float64(time.Second))
+}
+
+func (s settings) port() string {
+	if port := s.url.Port(); port != "" {
+		return port
+	}
+	return "80"
+}
