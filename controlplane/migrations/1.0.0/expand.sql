@@ -19,7 +19,7 @@ CREATE INDEX executions_tenant_created ON executions (tenant, created_at DESC);
 CREATE INDEX executions_created ON executions (created_at DESC);
 
 -- The worker's two questions. Partial, so that they stay as small as the queue itself.
-CREATE INDEX executions_queued ON executions (created_at) WHERE state = 'queued';
+CREATE INDEX executions_queued ON executions (created_at) WHERE state = 'queued' AND NOT denied;
 CREATE INDEX executions_running ON executions (started_at) WHERE state = 'running';
 
 -- One row a tenant, counted up by every publication in the same transaction as the execution itself.
