@@ -1,0 +1,270 @@
+"""Pure rendering: a release and the time in, lines out."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from datetime import datetime
+
+from conductor.cli.style import Style, between, clock, lasting
+from conductor.cli.view import FAILED_OUTCOMES, UPGRADE_PHASES, Health, Release, Step, Upgrade
+
+LABEL = 10
+GOOD_WHEN_FALSE = frozenset({"Stalled", "Reconciling"})
+NEUTRAL = frozenset({"RollbackWindowOpen", "Reconciling"})
+VERDICT_MARKS = {"Healthy": "good", "Unhealthy": "bad", "NoData": "warn", "Error": "warn"}
+
+
+def release_lines(release: Release, now: datetime, style: Style) -> list[str]:
+    """Everything about one release, on one screen."""
+    lines = [
+        field(
+            "Release",
+            f"{style.paint('strong', f'{release.namespace}/{release.name}')}{paused(release, style)}",
+        ),
+        field("Version", version(release, style)),
+        field("Phase", phase(release, now, style)),
+    ]
+    lines += message_lines(release, style)
+    if release.upgrade is not None and release.upgrade.health is not None:
+        lines += wrapped("Health", health(release.upgrade.health, now, style), style)
+    lines += ["", *traffic_lines(release, style)]
+    if release.upgrade is not None:
+        lines += ["", field("Upgrade", upgrade_head(release.upgrade, style))]
+        lines += timeline_lines(release.upgrade, release.phase, now, style)
+    elif release.last is not None:
+        lines += ["", *last_lines(release.last, now, style)]
+        lines += timeline_lines(release.last, "", now, style)
+    if release.conditions:
+        lines += ["", field("Conditions", conditions(release, style))]
+    lines += stalled_lines(release, style)
+    steps = next_steps(release, style)
+    if steps:
+        lines += ["", *(field("Next" if not index else "", step) for index, step in enumerate(steps))]
+    return lines
+
+
+def list_lines(releases: Sequence[Release], style: Style) -> list[str]:
+    """One line for each release."""
+    if not releases:
+        return ["no releases here; `status -A` looks in all namespaces"]
+    rows = [("NAMESPACE", "NAME", "VERSION", "TARGET", "PHASE", "TRAFFIC", "SAYS")]
+    rows += [
+        (r.namespace, r.name, r.version or "-", r.target, r.phase, shares(r) or "-", r.message or r.reason)
+        for r in releases
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines = []
+    for index, row in enumerate(rows):
+        mark = " " if not index else style.mark(release_mark(releases[index - 1]))
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        line = f"{cells}  {row[6]}".rstrip()
+        lines.append(f"{mark} {style.paint('strong', line) if not index else line}".rstrip())
+    return lines
+
+
+def change_line(release: Release, now: datetime, style: Style) -> str:
+    """One line for a log: what is, at this moment."""
+    verdict = release.upgrade.health if release.upgrade is not None else None
+    parts = [
+        clock(now, now),
+        style.mark(release_mark(release)),
+        release.phase.ljust(13),
+        shares(release),
+        release.message or release.reason,
+    ]
+    if verdict is not None:
+        parts.append(f"[{verdict.verdict}]")
+    return " ".join(part for part in parts if part)
+
+
+def shares(release: Release) -> str:
+    """Traffic in a few characters: the serving colour, and both shares while they are mixed."""
+    mixed = [f"{colour} {share}%" for colour, share in release.shares.items() if 0 < share < 100]
+    return " / ".join(mixed) if mixed else release.colour
+
+
+def release_mark(release: Release) -> str:
+    if release.stalled:
+        return "bad"
+    if release.phase in ("RollingBack", "BackingOut"):
+        return "back"
+    return "now" if release.under_way else "good"
+
+
+def field(label: str, value: str) -> str:
+    return f"{label:<{LABEL}} {value}".rstrip()
+
+
+def wrapped(label: str, value: str, style: Style) -> list[str]:
+    """A field whose text may be longer than a line; painted parts must stand before the first break."""
+    lines = textwrap.wrap(
+        value, max(40, style.width - LABEL - 1), break_long_words=False, break_on_hyphens=False
+    )
+    return [field(label if not index else "", line) for index, line in enumerate(lines)]
+
+
+def paused(release: Release, style: Style) -> str:
+    return f"  {style.paint('warn', '(paused: spec.paused is true)')}" if release.paused else ""
+
+
+def version(release: Release, style: Style) -> str:
+    moving = release.upgrade
+    if moving is not None and moving.from_version:
+        return f"{moving.from_version} {style.symbol('arrow')} {moving.to_version}"
+    if moving is not None:
+        return f"{moving.to_version} (first install)"
+    if release.version and release.version != release.target:
+        return f"{release.version} (spec asks for {release.target})"
+    return release.version or release.target
+
+
+def phase(release: Release, now: datetime, style: Style) -> str:
+    words = f"{style.mark(release_mark(release))} {style.paint('strong', release.phase)}"
+    moving = release.upgrade
+    if moving is None:
+        return words
+    if moving.phase_started is not None:
+        words += f"  for {between(moving.phase_started, now)}"
+    if moving.deadline is not None:
+        left = (moving.deadline - now).total_seconds()
+        words += f", until {clock(moving.deadline, now)}"
+        words += f" ({lasting(left)} left)" if left >= 0 else f" ({lasting(-left)} past it)"
+    return words
+
+
+def message_lines(release: Release, style: Style) -> list[str]:
+    if not release.seen:
+        return [field("Waits for", style.paint("warn", "the operator, which has not seen this spec yet"))]
+    label = "Waits for" if release.under_way else "Says"
+    return wrapped(label, release.message, style) if release.message else []
+
+
+def health(verdict: Health, now: datetime, style: Style) -> str:
+    words = [f"{style.mark(VERDICT_MARKS.get(verdict.verdict, 'warn'))} {verdict.verdict}"]
+    if verdict.requests is not None:
+        words.append(f"{verdict.requests:,} requests")
+    if verdict.errors is not None:
+        words.append(f"{verdict.errors:,} errors")
+    if verdict.p95_ms is not None:
+        words.append(f"p95 {verdict.p95_ms:,.0f} ms")
+    line = ", ".join(words)
+    if verdict.at is not None:
+        line += f" ({between(verdict.at, now)} ago)"
+    return line if not verdict.message or verdict.verdict == "Healthy" else f"{line}: {verdict.message}"
+
+
+def traffic_lines(release: Release, style: Style) -> list[str]:
+    lines = []
+    for index, (colour, share) in enumerate(release.shares.items()):
+        serves = f"  {style.paint('strong', 'serves')}" if colour == release.colour else ""
+        bar = (
+            f"{colour:<6}{style.bar(colour, share)} {share:>3} %  {version_of(release, colour)}".rstrip()
+            + serves
+        )
+        lines.append(field("Traffic" if not index else "", bar))
+    return lines
+
+
+def version_of(release: Release, colour: str) -> str:
+    moving = release.upgrade
+    if moving is not None and colour == moving.to_colour:
+        return moving.to_version
+    if moving is not None and colour == moving.from_colour:
+        return moving.from_version
+    return release.version if moving is None and colour == release.colour else ""
+
+
+def upgrade_head(moving: Upgrade, style: Style) -> str:
+    return (
+        f"{moving.id}  {style.paint('faint', f'attempt {moving.attempt}')}"
+        if moving.attempt > 1
+        else moving.id
+    )
+
+
+def last_lines(last: Upgrade, now: datetime, style: Style) -> list[str]:
+    mark = "bad" if last.outcome in FAILED_OUTCOMES else "good"
+    arrow = f"{last.from_version} {style.symbol('arrow')} " if last.from_version else ""
+    head = f"{style.mark(mark)} {style.paint('strong', last.outcome)}  {arrow}{last.to_version}"
+    if last.started is not None and last.ended is not None:
+        head += f"  in {between(last.started, last.ended)}, {between(last.ended, now)} ago"
+    lines = [field("Last", f"{head}  {style.paint('faint', last.id)}")]
+    if last.message:
+        lines += wrapped("", f"{last.reason}: {last.message}", style)
+    if last.decided is not None and last.switched_back is not None:
+        lines.append(
+            field("", f"traffic was back {between(last.decided, last.switched_back)} after the decision")
+        )
+    return lines
+
+
+def timeline_lines(moving: Upgrade, current: str, now: datetime, style: Style) -> list[str]:
+    """Phases that were entered, with their time, and those still to come."""
+    entered = {step.phase for step in moving.steps}
+    lines = [step_line(step, step.phase == current, now, style) for step in moving.steps]
+    if current in UPGRADE_PHASES:
+        later = UPGRADE_PHASES[UPGRADE_PHASES.index(current) + 1 :]
+        lines += [
+            field("", f"{style.mark('later')} {style.paint('faint', name)}")
+            for name in later
+            if name not in entered
+        ]
+    return lines
+
+
+def step_line(step: Step, running: bool, now: datetime, style: Style) -> str:
+    mark = "now" if running and step.ended is None else "good"
+    if step.phase in ("RollingBack", "BackingOut"):
+        mark = "back"
+    took = between(step.started, step.ended or (now if running else None))
+    since = f"   {clock(step.started, now)}" if step.started is not None else ""
+    return field("", f"{style.mark(mark)} {step.phase:<13}{took:>9}{style.paint('faint', since)}")
+
+
+def condition_mark(name: str, status: str) -> str:
+    if status == "Unknown":
+        return "warn"
+    holds = status == "True"
+    if name in NEUTRAL:
+        return "now" if holds else "skipped"
+    return "good" if holds is not (name in GOOD_WHEN_FALSE) else "bad"
+
+
+def conditions(release: Release, style: Style) -> str:
+    shown = []
+    for name, found in release.conditions.items():
+        mark = condition_mark(name, found.status)
+        # While an upgrade is under way, not being Ready is how it should be.
+        if name == "Ready" and mark == "bad" and release.under_way and not release.stalled:
+            mark = "now"
+        suffix = "" if name not in NEUTRAL or found.status == "True" else " no"
+        shown.append(f"{style.mark(mark)} {name}{suffix}")
+    return "  ".join(shown)
+
+
+def stalled_lines(release: Release, style: Style) -> list[str]:
+    stalled = release.conditions.get("Stalled")
+    if stalled is None or stalled.status != "True" or stalled.message == release.message:
+        return []
+    return wrapped("Stalled", f"{style.mark('bad')} {stalled.reason}: {stalled.message}", style)
+
+
+def next_steps(release: Release, style: Style) -> list[str]:
+    """Commands that make sense now."""
+
+    def command(verb: str, *rest: str) -> str:
+        return " ".join((style.program, verb, release.name, "-n", release.namespace, *rest))
+
+    steps = []
+    if release.awaits_approval:
+        steps.append(f"{command('approve', release.awaits_approval)}   (it waits for you)")
+    if release.holds("RollbackWindowOpen"):
+        steps.append(f"{command('rollback')}   (moves traffic back)")
+    elif release.upgrade is not None and release.phase in UPGRADE_PHASES[:5]:
+        steps.append(f"{command('abort')}   (users have not met the new version)")
+    if release.stalled:
+        steps.append(f"{command('retry')}   (or change the spec)")
+    if release.under_way:
+        steps.append(f"{command('watch')}   (until it ends)")
+    return steps

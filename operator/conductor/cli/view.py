@@ -1,0 +1,205 @@
+"""A release as the CLI shows it: read from the object leniently, so that a newer operator's status still shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+UPGRADE_PHASES = (
+    "Preflight",
+    "Expanding",
+    "BringingUp",
+    "Migrating",
+    "Verifying",
+    "Ramping",
+    "Switching",
+    "Soaking",
+    "Closing",
+    "Contracting",
+)
+BEFORE_THE_SWITCH = frozenset(UPGRADE_PHASES[: UPGRADE_PHASES.index("Ramping")]) | {
+    "Pending",
+    "Bootstrapping",
+}
+WAITING_FOR_A_START = frozenset({"Paused"})
+FAILED_OUTCOMES = frozenset({"RolledBack", "Refused", "Aborted"})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase that was entered."""
+
+    phase: str
+    started: datetime | None
+    ended: datetime | None
+
+
+@dataclass(frozen=True)
+class Health:
+    verdict: str
+    requests: int | None
+    errors: int | None
+    p95_ms: float | None
+    at: datetime | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """The upgrade under way, or the last one."""
+
+    id: str
+    from_version: str
+    to_version: str
+    outcome: str
+    reason: str
+    message: str
+    started: datetime | None
+    ended: datetime | None
+    phase_started: datetime | None
+    deadline: datetime | None
+    decided: datetime | None
+    switched_back: datetime | None
+    from_colour: str
+    to_colour: str
+    health: Health | None
+    steps: tuple[Step, ...]
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Release:
+    namespace: str
+    name: str
+    version: str
+    target: str
+    seen: bool
+    phase: str
+    reason: str
+    message: str
+    paused: bool
+    colour: str
+    shares: dict[str, int]
+    conditions: dict[str, Condition]
+    upgrade: Upgrade | None
+    last: Upgrade | None
+    contract_pending: tuple[str, ...]
+
+    @property
+    def under_way(self) -> bool:
+        return self.upgrade is not None or not self.seen
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is under way and nothing will begin by itself."""
+        return not self.under_way and (
+            self.stalled or (self.phase == "Stable" and self.reason not in WAITING_FOR_A_START)
+        )
+
+    @property
+    def stalled(self) -> bool:
+        return self.holds("Stalled")
+
+    def holds(self, condition: str) -> bool:
+        found = self.conditions.get(condition)
+        return found is not None and found.status == "True"
+
+    @property
+    def awaits_approval(self) -> str:
+        """The step that waits for a person: switch, contract, or nothing."""
+        if self.upgrade is None or self.reason != "AwaitingApproval":
+            return ""
+        return "switch" if self.phase in BEFORE_THE_SWITCH else "contract"
+
+
+def instant(value: object) -> datetime | None:
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    return "" if value is None else str(value)
+
+
+def read_health(data: Mapping[str, Any] | None) -> Health | None:
+    if not data:
+        return None
+    return Health(
+        verdict=text(data, "verdict"),
+        requests=data.get("requests"),
+        errors=data.get("errors"),
+        p95_ms=data.get("p95Ms"),
+        at=instant(data.get("at")),
+        message=text(data, "message"),
+    )
+
+
+def read_upgrade(data: Mapping[str, Any] | None) -> Upgrade | None:
+    if not data:
+        return None
+    return Upgrade(
+        id=text(data, "id"),
+        from_version=text(data, "from"),
+        to_version=text(data, "to"),
+        outcome=text(data, "outcome"),
+        reason=text(data, "reason"),
+        message=text(data, "message"),
+        started=instant(data.get("startedAt")),
+        ended=instant(data.get("endedAt")),
+        phase_started=instant(data.get("phaseStartedAt")),
+        deadline=instant(data.get("deadline")),
+        decided=instant(data.get("decidedAt")),
+        switched_back=instant(data.get("switchedBackAt")),
+        from_colour=text(data, "fromColour"),
+        to_colour=text(data, "toColour"),
+        health=read_health(data.get("lastVerdict")),
+        steps=tuple(
+            Step(text(step, "phase"), instant(step.get("startedAt")), instant(step.get("endedAt")))
+            for step in data.get("timeline") or ()
+        ),
+        attempt=int(data.get("attempt") or 1),
+    )
+
+
+def read_release(item: Mapping[str, Any]) -> Release:
+    metadata = item.get("metadata") or {}
+    spec = item.get("spec") or {}
+    status = item.get("status") or {}
+    traffic = status.get("traffic") or {}
+    conditions = (
+        Condition(text(c, "type"), text(c, "status"), text(c, "reason"), text(c, "message"))
+        for c in status.get("conditions") or ()
+    )
+    return Release(
+        namespace=text(metadata, "namespace"),
+        name=text(metadata, "name"),
+        version=text(status, "activeVersion"),
+        target=text(spec, "version"),
+        seen=bool(status.get("observedGeneration"))
+        and status["observedGeneration"] >= metadata.get("generation", 0),
+        phase=text(status, "phase") or "Pending",
+        reason=text(status, "reason"),
+        message=text(status, "message"),
+        paused=bool(spec.get("paused")),
+        colour=text(traffic, "current"),
+        shares={colour: int(traffic.get(colour) or 0) for colour in ("blue", "green")},
+        conditions={condition.type: condition for condition in conditions},
+        upgrade=read_upgrade(status.get("upgrade")),
+        last=read_upgrade(status.get("lastUpgrade")),
+        contract_pending=tuple((status.get("migrations") or {}).get("contractPending") or ()),
+    )
