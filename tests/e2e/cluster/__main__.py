@@ -1,0 +1,79 @@
+"""Command line: `python -m cluster up|down|status|env|kubeconfig|images|load-image`."""
+
+import argparse
+import shlex
+import sys
+import time
+
+from cluster.errors import ClusterError
+from cluster.interface import Cluster, select
+from cluster.progress import say
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
+    parser.add_argument("--instance", help="name of a local or kind cluster beside the default one")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("up", help="start the cluster, or keep the healthy one")
+    up.add_argument("--audit", action="store_true", help="local way: let the API server write an audit log")
+    verbs.add_parser("down", help="stop it and remove every trace")
+    verbs.add_parser("status", help="exit 0 when healthy, else say why not")
+    verbs.add_parser("env", help="print export lines for KUBECONFIG and PATH")
+    verbs.add_parser("kubeconfig", help="print the path of the kubeconfig")
+    for name, text in (("images", "build and load"), ("load-image", "load, building only what is missing")):
+        images = verbs.add_parser(name, help=f"{text}: names of the image table, or `all`")
+        images.add_argument("names", nargs="*", help="nothing lists the table")
+    return parser.parse_args()
+
+
+def _status(cluster: Cluster) -> int:
+    problems = cluster.problems()
+    for problem in problems or ["healthy"]:
+        print(f"{cluster.way}: {problem}")
+    return 1 if problems else 0
+
+
+def _environment(cluster: Cluster) -> int:
+    for name, value in cluster.environment().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def main() -> int:
+    arguments = _arguments()
+    cluster = select(arguments.instance, audit=getattr(arguments, "audit", False))
+    verb = arguments.verb
+    if verb == "status":
+        return _status(cluster)
+    if verb == "env":
+        return _environment(cluster)
+    if verb == "kubeconfig":
+        print(cluster.environment()["KUBECONFIG"])
+        return 0
+    started = time.monotonic()
+    if verb == "up":
+        cluster.up()
+    elif verb == "down":
+        cluster.down()
+    else:
+        _images(cluster, arguments.names)
+    say(f"{verb}: done in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _images(cluster: Cluster, names: list[str]) -> None:
+    # Not needed to start or stop a cluster, and it looks at many files.
+    from cluster.images import deliver, known_names
+
+    if not names:
+        print("\n".join(known_names()))
+        return
+    deliver(cluster, known_names() if names == ["all"] else names)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ClusterError as error:
+        say(str(error))
+        sys.exit(1)

@@ -1,0 +1,96 @@
+"""The control groups of one node, under cgroup v1 and v2: made beforehand, emptied and removed at the end."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.processes import signal_processes
+from cluster.waiting import wait_until
+
+_ROOT = Path("/sys/fs/cgroup")
+_V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
+
+
+def unified() -> bool:
+    """True where cgroup v2 alone is mounted."""
+    return (_ROOT / "cgroup.controllers").exists()
+
+
+def _hierarchies() -> list[Path]:
+    if unified():
+        return [_ROOT]
+    # Controllers mounted together appear once more as symbolic links.
+    return [entry for entry in sorted(_ROOT.iterdir()) if entry.is_dir() and not entry.is_symlink()]
+
+
+def create(name: str) -> None:
+    """Make the node's root group under every controller, ready for the kubelet's own groups below it."""
+    if unified():
+        available = (_ROOT / "cgroup.controllers").read_text().split()
+        wanted = " ".join(f"+{controller}" for controller in _V2_CONTROLLERS if controller in available)
+        (_ROOT / "cgroup.subtree_control").write_text(wanted)
+        (_ROOT / name).mkdir(exist_ok=True)
+        (_ROOT / name / "cgroup.subtree_control").write_text(wanted)
+        return
+    for hierarchy in _hierarchies():
+        group = hierarchy / name
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):
+            # A new v1 cpuset is empty and refuses every process until both are given.
+            if (group / setting).exists():
+                (group / setting).write_text((hierarchy / setting).read_text())
+
+
+def existing(name: str) -> list[Path]:
+    """Where groups of this name still are."""
+    return [hierarchy / name for hierarchy in _hierarchies() if (hierarchy / name).exists()]
+
+
+def members(name: str) -> set[int]:
+    """Every process in the groups of this name and below."""
+    found: set[int] = set()
+    for group in existing(name):
+        for procs in group.rglob("cgroup.procs"):
+            found.update(_pids(procs))
+    return found
+
+
+def _pids(procs: Path) -> Iterator[int]:
+    try:
+        text = procs.read_text()
+    except (FileNotFoundError, OSError):
+        # A container's group may go away while we look.
+        return
+    yield from (int(line) for line in text.split())
+
+
+def kill_members(name: str) -> None:
+    """Kill what runs in the groups until nothing does; a shim may start one more process meanwhile."""
+
+    def none_left() -> bool:
+        pids = members(name)
+        signal_processes(pids, signal.SIGKILL)
+        return not pids
+
+    wait_until(none_left, f"cgroup {name} without processes", 20, 0.05)
+
+
+def remove(name: str) -> None:
+    """Remove the groups, the deepest first; the kernel may need a moment after the last process."""
+
+    def gone() -> bool:
+        for group in existing(name):
+            for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+                _try_rmdir(directory)
+            _try_rmdir(group)
+        return not existing(name)
+
+    wait_until(gone, f"cgroup {name} removed", 20, 0.05)
+
+
+def _try_rmdir(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except (FileNotFoundError, OSError):
+        # Busy for the moment or gone already; the caller looks again.
+        return

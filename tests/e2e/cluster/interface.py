@@ -1,0 +1,77 @@
+"""The interface of a cluster and the choice between the three ways; tests and demo know nothing beyond it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from cluster.commands import succeeds
+from cluster.errors import ClusterError
+from cluster.imagestore import StoredImage
+from cluster.paths import DEFAULT_INSTANCE
+
+WAYS = ("local", "kind", "existing")
+
+
+class Cluster(Protocol):
+    """What every way offers."""
+
+    @property
+    def way(self) -> str:
+        """local, kind or existing."""
+        ...
+
+    def up(self) -> None:
+        """Make it run and healthy; a healthy one is kept as it is."""
+        ...
+
+    def down(self) -> None:
+        """Remove every trace of it; a cluster that is not ours is left alone."""
+        ...
+
+    def problems(self) -> list[str]:
+        """Why it cannot be used now, one sentence each; empty when it is healthy."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """KUBECONFIG and PATH under which kubectl and helm reach it."""
+        ...
+
+    def load_image(self, image: StoredImage) -> bool:
+        """Make the image usable by pods under its name; says whether anything had to be sent."""
+        ...
+
+    def holds_image(self, name: str) -> bool:
+        """Whether pods can use this image without it being built and loaded first."""
+        ...
+
+
+def chosen_way() -> str:
+    """MC_CLUSTER, or kind where Docker answers, else the local way."""
+    asked = os.environ.get("MC_CLUSTER", "")
+    if asked and asked not in WAYS:
+        raise ClusterError(f"MC_CLUSTER: {asked!r} is no way to a cluster; use one of {', '.join(WAYS)}")
+    return asked or ("kind" if succeeds(["docker", "info"], timeout=10) else "local")
+
+
+def select(instance: str | None = None, audit: bool = False) -> Cluster:
+    """The cluster that the environment asks for."""
+    # Imported here: each way imports this module's sentences, and only one of them is needed.
+    ExistingCluster = None
+    KindCluster = None
+    from cluster.local import LocalCluster
+
+    name = instance or os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)
+    way = chosen_way()
+    if way == "existing":
+        return ExistingCluster()
+    if way == "kind":
+        return KindCluster(name)
+    return LocalCluster(name, audit=audit)
+
+
+def path_with(directories: list[Path]) -> str:
+    """PATH with these directories in front, each once."""
+    old = os.environ.get("PATH", "").split(os.pathsep)
+    new = [str(directory) for directory in directories]
+    return os.pathsep.join(new + [entry for entry in old if entry and entry not in new])

@@ -1,0 +1,39 @@
+"""Handing a stored image to a node's containerd: only the layers that it lacks are sent."""
+
+import subprocess
+from pathlib import Path
+from typing import cast
+from typing import BinaryIO
+
+from cluster.commands import run
+from cluster.errors import ClusterError
+from cluster.imagestore import StoredImage, write_archive
+
+
+def held_digests(socket: Path) -> set[str]:
+    """Digests of everything in containerd's content store."""
+    return set(run(["ctr", "--address", socket, "--namespace", "k8s.io", "content", "ls", "-q"]).split())
+
+
+def held_images(socket: Path) -> dict[str, str]:
+    """Names of the images in containerd and the digest of what each names."""
+    listing = run(["ctr", "--address", socket, "--namespace", "k8s.io", "images", "ls"])
+    rows = [line.split() for line in listing.splitlines()[1:]]
+    return {row[0]: row[2] for row in rows if len(row) > 2}
+
+
+def load(socket: Path, image: StoredImage) -> bool:
+    """Import the image unless it is there under this name already; says whether it had to."""
+    if held_images(socket).get(image.name) == image.manifest:
+        return False
+    argv = ["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", "-"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            write_archive(image, cast(BinaryIO, process.stdin), without=held_digests(socket))
+        except BrokenPipeError:
+            # ctr ended early; its own words say why.
+            pass
+        output, _ = process.communicate()
+    if process.returncode != 0:
+        raise ClusterError(f"image {image.name}: containerd refused it: {output.decode(errors='replace')[-800:]}")
+    return True
