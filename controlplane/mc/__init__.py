@@ -1,0 +1,1 @@
+"""The managed control plane `mc`: an HTTP API and a worker over PostgreSQL, in versions that differ."""
