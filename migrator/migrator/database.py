@@ -1,0 +1,240 @@
+"""The connection to the control plane's database, and what its errors mean for a run."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Connection, errors
+
+from migrator.answer import log_line
+from migrator.dsn import Dsn
+from migrator.request import Request
+from migrator.scripts import Script
+from migrator.settings import Limits
+from migrator.stops import Reason, Refused, Stop, TryAgain
+
+OLDEST_SERVER = 140_000
+_CONNECT_PAUSE_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 5.0
+_CONTENTION = (
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.QueryCanceled,
+)
+_LOST_CLASSES = ("08", "57P")
+_SURROUNDINGS_CLASSES = ("53", "58")
+
+T = TypeVar("T")
+
+
+def connect(dsn: Dsn, request: Request, limits: Limits) -> Connection[Any]:
+    """A connection to a writable PostgreSQL, tried until `connect_seconds` have passed."""
+    deadline = time.monotonic() + limits.connect_seconds
+    while True:
+        try:
+            connection = _open(dsn, request)
+        except psycopg.OperationalError as error:
+            if time.monotonic() + _CONNECT_PAUSE_SECONDS > deadline:
+                raise TryAgain(
+                    Reason.DATABASE_UNREACHABLE,
+                    f"DATABASE_URL: no connection to {dsn.place}: {_one_line(str(error))}",
+                    "check that the database runs and that host, user and password in the Secret are right",
+                ) from error
+            time.sleep(_CONNECT_PAUSE_SECONDS)
+            continue
+        try:
+            _check_server(connection, dsn)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _open(dsn: Dsn, request: Request) -> Connection[Any]:
+    # One host's silence must not use up the time that is left for another try.
+    parameters: dict[str, Any] = {"connect_timeout": "5", **dsn.parameters}
+    return psycopg.connect(
+        **parameters,
+        application_name=f"migrator {request.control_plane} {request.verb.value} {request.attempt}"[:63],
+        autocommit=True,
+        # A peer that went away without a word is noticed within half a minute.
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=25_000,
+    )
+
+
+@contextmanager
+def translated(connection: Connection[Any], script: Script | None = None) -> Iterator[None]:
+    """PostgreSQL's errors become stops that name file, line and mend."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _stop_for(error, connection, script) from error
+
+
+def with_patience(
+    connection: Connection[Any],
+    limits: Limits,
+    script: Script,
+    timeout_ms: int,
+    work: Callable[[Connection[Any]], T],
+) -> T:
+    """Run `work` in one transaction; a lock that is not granted soon is asked for again, later.
+
+    Giving up quickly is what protects the users: whatever queues behind our request for a lock waits with us.
+    """
+    backoff = limits.backoff_ms / 1000
+    for tried in range(1, limits.tries + 1):
+        try:
+            _settle(connection)
+            with connection.transaction():
+                _limit(connection, limits.lock_timeout_ms, timeout_ms)
+                return work(connection)
+        except _CONTENTION as error:
+            if tried == limits.tries:
+                raise _patience_over(error, script, limits, timeout_ms) from error
+            log_line(
+                "warning",
+                "lock not granted, trying again",
+                file=script.label,
+                tried=tried,
+                sqlstate=error.sqlstate,
+            )
+            time.sleep(backoff)
+            backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+        except psycopg.Error as error:
+            raise _stop_for(error, connection, script) from error
+    raise AssertionError("tries is at least 1")
+
+
+def count(connection: Connection[Any], limits: Limits, script: Script) -> int:
+    """The one number that a query answers, read without the right to write."""
+
+    def ask(at: Connection[Any]) -> int:
+        at.execute("SET TRANSACTION READ ONLY")
+        rows = at.execute(script.text.encode(), binary=True).fetchall()
+        value = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise Refused(
+                Reason.FILES_INVALID,
+                f"{script.label}: its answer is not one number from 0 ({len(rows)} rows)",
+                "make it a SELECT count(*) of the rows whose two shapes disagree",
+                version=script.version.text,
+            )
+        return value
+
+    return with_patience(connection, limits, script, limits.query_timeout_ms, ask)
+
+
+def _check_server(connection: Connection[Any], dsn: Dsn) -> None:
+    if connection.info.server_version < OLDEST_SERVER:
+        raise Refused(
+            Reason.ENGINE_UNSUPPORTED,
+            f"DATABASE_URL: {dsn.place} is PostgreSQL {connection.info.server_version // 10_000}",
+            f"use PostgreSQL {OLDEST_SERVER // 10_000} or later",
+        )
+    with translated(connection):
+        row = connection.execute(
+            "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+        ).fetchone()
+    if row is None or row[0]:
+        raise TryAgain(
+            Reason.DATABASE_READ_ONLY,
+            f"DATABASE_URL: {dsn.place} takes no writes (a standby, or default_transaction_read_only)",
+            "point the Secret at the primary",
+        )
+
+
+def _settle(connection: Connection[Any]) -> None:
+    """A script may have left settings behind; the next one starts from the role's defaults."""
+    connection.execute("RESET ALL")
+    # A runner that was killed is noticed in the middle of a statement too, and its transaction undone.
+    connection.execute("SET client_connection_check_interval = '1s'")
+    connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+
+
+def _limit(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_ms: int) -> None:
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)",
+        (str(lock_timeout_ms), str(statement_timeout_ms)),
+    )
+
+
+def _patience_over(error: psycopg.Error, script: Script, limits: Limits, timeout_ms: int) -> TryAgain:
+    reason = Reason.LOCK_NOT_GRANTED
+    if isinstance(error, errors.QueryCanceled):
+        reason = Reason.STATEMENT_TOO_LONG
+        cause = f"a statement took longer than {timeout_ms} ms"
+        mend = (
+            "make it shorter: long work belongs in the batches of migrate.sql, and a validation under a weak "
+            "lock may raise statement_timeout for itself with SET LOCAL"
+        )
+    else:
+        cause = f"a lock was not granted within {limits.lock_timeout_ms} ms ({_one_line(_primary(error))})"
+        mend = (
+            "look for long transactions on the table (pg_stat_activity, oldest xact_start) and let them end"
+        )
+    return TryAgain(
+        reason,
+        f"{script.label}: {cause}, {limits.tries} times; nothing of it was applied",
+        mend,
+        version=script.version.text,
+    )
+
+
+def _stop_for(error: psycopg.Error, connection: Connection[Any], script: Script | None) -> Stop:
+    """`message_primary` alone: the detail of an error quotes rows."""
+    where = f"{script.label}: " if script else ""
+    version = script.version.text if script else None
+    state = error.sqlstate or ""
+    if connection.broken or connection.closed or state.startswith(_LOST_CLASSES):
+        return TryAgain(
+            Reason.CONNECTION_LOST,
+            f"{where}the connection ended: {_one_line(_primary(error))}",
+            "nothing of the last transaction was kept; run again, unless a newer attempt ended this one",
+            version=version,
+        )
+    if state.startswith(_SURROUNDINGS_CLASSES) or isinstance(error, _CONTENTION):
+        return TryAgain(
+            Reason.DATABASE_UNREACHABLE,
+            f"{where}the database is short of something: {_one_line(_primary(error))}",
+            "see the server's log; then run again",
+            version=version,
+        )
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return TryAgain(
+            Reason.DATABASE_READ_ONLY,
+            f"{where}the database takes no writes",
+            "point the Secret at the primary",
+            version=version,
+        )
+    if isinstance(error, errors.InsufficientPrivilege):
+        return Refused(
+            Reason.RIGHTS_MISSING,
+            f"{where}{_one_line(_primary(error))}",
+            "grant it to the role of DATABASE_URL; for the ledger that is CREATE on the database",
+            version=version,
+        )
+    place = script.label if script else "ledger"
+    position = error.diag.statement_position
+    if script and position and position.isdigit():
+        place += f" line {script.line_at(int(position))}"
+    return Refused(
+        Reason.SQL_FAILED,
+        f"{place}: {_one_line(_primary(error))} (SQLSTATE {state or 'unknown'})",
+        "mend the file; the transaction was undone, nothing of it was applied",
+        version=version,
+    )
+
+
+def _primary(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

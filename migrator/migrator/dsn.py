@@ -1,0 +1,124 @@
+"""DATABASE_URL: the one place that reads it. No message made here, or passed through `Redactor`, shows the
+password."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
+
+from psycopg import Error, conninfo
+
+from migrator.stops import Reason, Refused, TryAgain
+
+ALLOWED_PARAMETERS = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "dbname",
+        "gssencmode",
+        "host",
+        "hostaddr",
+        "password",
+        "port",
+        "sslcert",
+        "sslcrl",
+        "sslkey",
+        "sslmode",
+        "sslrootcert",
+        "user",
+    }
+)
+
+_WHERE_TO_SET = "set it in the Secret that spec.migrations.databaseSecretRef names"
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Takes a password out of whatever text a library hands us."""
+
+    secrets: tuple[str, ...] = ()
+
+    def __call__(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        # A URL with user info that reached a message by another way than the parsed password.
+        return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+
+
+@dataclass(frozen=True, repr=False)
+class Dsn:
+    """A connection that was asked for, checked."""
+
+    parameters: dict[str, str]
+    redact: Redactor
+
+    @property
+    def place(self) -> str:
+        """Where it leads, for messages."""
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or "the local socket"
+        return f"{host}:{self.parameters.get('port', '5432')}/{self.parameters.get('dbname', '')}"
+
+
+def parse_dsn(text: str) -> Dsn:
+    """Raise TryAgain where it is missing (a Secret may come late), Refused where it can never work."""
+    if not text.strip():
+        raise TryAgain(
+            Reason.DATABASE_URL_MISSING,
+            "environment: DATABASE_URL is not set",
+            f"{_WHERE_TO_SET}, as {_EXAMPLE}",
+        )
+    text = text.strip()
+    _check_scheme(text)
+    try:
+        parameters = {
+            key: str(value) for key, value in conninfo.conninfo_to_dict(text).items() if value is not None
+        }
+    except Error:
+        # libpq quotes what it could not read, which may be a part of the password.
+        raise Refused(
+            Reason.DATABASE_URL_INVALID,
+            "DATABASE_URL is not a URL that PostgreSQL's client library can read",
+            f"write it as {_EXAMPLE}; percent-encode special characters in user and password",
+        ) from None
+    foreign = sorted(parameters.keys() - ALLOWED_PARAMETERS)
+    if foreign:
+        raise Refused(
+            Reason.DATABASE_URL_INVALID,
+            f"DATABASE_URL: parameter {foreign[0]!r} is not allowed",
+            f"take it out; allowed are {', '.join(sorted(ALLOWED_PARAMETERS))}. "
+            "Defaults such as search_path belong to the role: ALTER ROLE ... SET search_path = ...",
+        )
+    for needed in ("host", "dbname"):
+        if not parameters.get(needed):
+            raise Refused(
+                Reason.DATABASE_URL_INVALID, f"DATABASE_URL: {needed} is missing", f"write it as {_EXAMPLE}"
+            )
+    return Dsn(parameters, redactor_for(parameters.get("password", "")))
+
+
+def redactor_for(password: str) -> Redactor:
+    forms = {password, quote(password, safe=""), quote(password), quote_plus(password)} - {""}
+    return Redactor(tuple(sorted(forms, key=len, reverse=True)))
+
+
+def _check_scheme(text: str) -> None:
+    scheme, separator, _ = text.partition("://")
+    # Without a separator the whole text would be quoted as the scheme, password and all.
+    scheme = scheme.lower() if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) else ""
+    if scheme in ("postgresql", "postgres"):
+        return
+    dialect, plus, driver = scheme.partition("+")
+    if plus and dialect in ("postgresql", "postgres"):
+        raise Refused(
+            Reason.DATABASE_URL_INVALID,
+            f"DATABASE_URL: scheme {scheme!r} names a driver of another library",
+            f"leave out '+{driver}': {_EXAMPLE}",
+        )
+    if scheme:
+        raise Refused(
+            Reason.ENGINE_UNSUPPORTED,
+            f"DATABASE_URL: scheme {scheme!r} is not PostgreSQL",
+            f"this runner speaks to PostgreSQL only ({_EXAMPLE}); "
+            "for another engine give an image of your own in spec.migrations.image",
+        )
+    raise Refused(Reason.DATABASE_URL_INVALID, "DATABASE_URL is not a URL", f"write it as {_EXAMPLE}")

@@ -1,0 +1,116 @@
+"""What one run is asked to do, read from its arguments."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn
+
+from migrator.semver import Version
+from migrator.stops import Reason, Refused
+
+
+class Verb(StrEnum):
+    INSPECT = "inspect"
+    EXPAND = "expand"
+    MIGRATE = "migrate"
+    CONTRACT = "contract"
+    BACKOUT = "backout"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One verb for one attempt of one upgrade. Without `source` the release is being bootstrapped."""
+
+    verb: Verb
+    release: str
+    namespace: str
+    upgrade: str
+    attempt: int
+    source: Version | None
+    target: Version
+    accept_loss: bool = False
+
+    @property
+    def control_plane(self) -> str:
+        return f"{self.namespace}/{self.release}"
+
+    @property
+    def bootstrap(self) -> bool:
+        return self.source is None
+
+    @property
+    def source_text(self) -> str:
+        return self.source.text if self.source else ""
+
+    def covers(self, version: Version) -> bool:
+        """Whether `version` lies in the range that this upgrade crosses: after `source`, up to `target`."""
+        return (self.source is None or version > self.source) and version <= self.target
+
+
+class _Arguments(argparse.ArgumentParser):
+    """argparse would exit with 2, which the operator reads as worth retrying."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Refused(Reason.ARGUMENT_INVALID, f"arguments: {message}", self.format_usage().strip())
+
+
+def parse_request(arguments: Sequence[str]) -> Request:
+    """Raise Refused where an argument is missing or wrong."""
+    parser = _Arguments(
+        prog="python -m migrator", description="Run one migration verb over a control plane's database."
+    )
+    parser.add_argument("verb", choices=[verb.value for verb in Verb])
+    parser.add_argument("--release", required=True, help="name of the ControlPlaneRelease")
+    parser.add_argument("--namespace", required=True, help="its namespace")
+    parser.add_argument("--upgrade", required=True, help="id of the upgrade")
+    parser.add_argument("--attempt", required=True, help="number of this attempt at the verb, from 1")
+    parser.add_argument(
+        "--from", dest="source", required=True, help='version that serves now; "" at bootstrap'
+    )
+    parser.add_argument("--to", dest="target", required=True, help="version to reach")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="backout only: drop the new shape although rows in it differ from the old one",
+    )
+    parsed = parser.parse_args(list(arguments))
+    for name in ("release", "namespace", "upgrade"):
+        if not getattr(parsed, name).strip():
+            raise Refused(
+                Reason.ARGUMENT_INVALID, f"--{name} is empty", f"give the {name} that this Job works for"
+            )
+    request = Request(
+        verb=Verb(parsed.verb),
+        release=parsed.release,
+        namespace=parsed.namespace,
+        upgrade=parsed.upgrade,
+        attempt=_attempt(parsed.attempt),
+        source=_version("--from", parsed.source) if parsed.source else None,
+        target=_version("--to", parsed.target),
+        accept_loss=parsed.accept_loss,
+    )
+    if request.verb is Verb.BACKOUT and request.bootstrap:
+        raise Refused(
+            Reason.ARGUMENT_INVALID,
+            '--from "" with backout would take back the whole schema',
+            "name the version that serves now in --from; a database of no further use is dropped by hand",
+        )
+    return request
+
+
+def _attempt(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise Refused(
+            Reason.ARGUMENT_INVALID, f"--attempt {text!r} is not a number from 1", "count attempts from 1"
+        )
+    return int(text)
+
+
+def _version(field: str, text: str) -> Version:
+    try:
+        return Version.parse(text)
+    except ValueError as error:
+        raise Refused(
+            Reason.ARGUMENT_INVALID, f"{field}: {error}", "give a semantic version such as 1.1.0, without '+'"
+        ) from error

@@ -1,0 +1,119 @@
+"""The SQL files of an image: `<version>/{expand,migrate,divergence,contract,backout}.sql`, each optional."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrator.request import Request, Verb
+from migrator.semver import Version
+from migrator.sqltext import Fault, script_faults, single_statement_faults
+from migrator.stops import Reason, Refused
+
+SCRIPTS = ("expand.sql", "migrate.sql", "divergence.sql", "contract.sql", "backout.sql")
+_SINGLE = frozenset({"migrate.sql", "divergence.sql"})
+
+
+@dataclass(frozen=True)
+class Script:
+    """One file of one version."""
+
+    version: Version
+    name: str
+    text: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.version}/{self.name}"
+
+    def faults(self) -> Iterator[Fault]:
+        return single_statement_faults(self.text) if self.name in _SINGLE else script_faults(self.text)
+
+    def line_at(self, position: int) -> int:
+        """The line of a position as PostgreSQL counts it: in characters, from 1."""
+        return self.text.count("\n", 0, max(0, position - 1)) + 1
+
+
+Library = Mapping[Version, Mapping[str, Script]]
+
+
+def read_library(folder: Path) -> Library:
+    """Raise Refused where a folder or file is named so that it would silently never run."""
+    if not folder.is_dir():
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"migrations: there is no folder {folder} in this image",
+            "copy the versions' folders to /migrations in the image of spec.migrations.image",
+        )
+    library: dict[Version, dict[str, Script]] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            version = _version_of(entry)
+            library[version] = {script.name: script for script in _read_version(entry, version)}
+    return dict(sorted(library.items()))
+
+
+def in_range(library: Library, request: Request) -> list[Version]:
+    """The versions that the upgrade crosses and that bring any SQL, in their order."""
+    return [version for version, scripts in library.items() if scripts and request.covers(version)]
+
+
+def check_texts(library: Library, versions: Iterable[Version], verb: Verb) -> None:
+    """Refuse before anything is touched what could only fail half-way.
+
+    A backout looks at its own files only: a fault in another one must never stand in the way of going back.
+    """
+    for version in versions:
+        for script in library[version].values():
+            if verb is Verb.BACKOUT and script.name != "backout.sql":
+                continue
+            for fault in script.faults():
+                raise Refused(
+                    Reason.FILES_INVALID,
+                    f"{script.label} line {fault.line}: {fault.message}",
+                    fault.mend,
+                    version=version.text,
+                )
+
+
+def digest_of(library: Library, versions: Iterable[Version]) -> str:
+    """One digest over all files of `versions`, names and contents."""
+    total = hashlib.sha256()
+    for version in versions:
+        for name, script in sorted(library[version].items()):
+            total.update(f"{version}/{name} {script.digest}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _version_of(entry: Path) -> Version:
+    try:
+        return Version.parse(entry.name)
+    except ValueError as error:
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"migrations: folder {error}",
+            "name each folder after the version whose SQL it holds, such as 1.1.0",
+        ) from error
+
+
+def _read_version(folder: Path, version: Version) -> Iterator[Script]:
+    for path in sorted(folder.iterdir()):
+        if path.name not in SCRIPTS:
+            raise Refused(
+                Reason.FILES_INVALID,
+                f"migrations: {version}/{path.name} is none of {', '.join(SCRIPTS)}",
+                "rename it or take it out: it would never run",
+                version=version.text,
+            )
+        content = path.read_bytes()
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Refused(
+                Reason.FILES_INVALID,
+                f"{version}/{path.name} is not UTF-8 ({error.reason} at byte {error.start})",
+                "save it as UTF-8",
+                version=version.text,
+            ) from error
+        yield Script(version, path.name, text, f"sha256:{hashlib.sha256(content).hexdigest()}")

@@ -1,0 +1,76 @@
+"""Settings of a run, read from the environment. Each has a default that suits a busy production database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from migrator.stops import Reason, Refused
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the runner waits and how much it does at once; set by `MIGRATOR_` + the field's name."""
+
+    connect_seconds: int = 20
+    """for the database to answer at all"""
+    lock_wait_seconds: int = 15
+    """for another runner of the same attempt to end"""
+    lock_timeout_ms: int = 500
+    """for a lock on a table: what queues behind us waits no longer than this"""
+    statement_timeout_ms: int = 5_000
+    """for one statement of expand, contract and backout while it holds its locks"""
+    batch_timeout_ms: int = 30_000
+    """for one batch"""
+    query_timeout_ms: int = 900_000
+    """for the divergence query, which locks nothing"""
+    tries: int = 12
+    """at a transaction whose lock was not granted"""
+    backoff_ms: int = 200
+    """before the second try; doubled from try to try, at most 5 s"""
+    batch_rows: int = 2_000
+    """of one batch; read by migrate.sql as maestro_conductor.batch_rows"""
+    pause_ms: int = 20
+    """between batches, for the users' queries and the replicas"""
+    progress_ms: int = 1_000
+    """between two lines of progress"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    database_url: str
+    termination_log: Path
+    migrations: Path
+    adopt_from: str
+    limits: Limits
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raise Refused where a number is none; a missing DATABASE_URL is found where it is used."""
+    return Settings(
+        database_url=environment.get("DATABASE_URL", ""),
+        termination_log=termination_log(environment),
+        migrations=Path(environment.get("MIGRATOR_MIGRATIONS", "/migrations")),
+        adopt_from=environment.get("MIGRATOR_ADOPT_FROM", ""),
+        limits=Limits(
+            **{field.name: _number(environment, field.name, field.default) for field in fields(Limits)}
+        ),
+    )
+
+
+def termination_log(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("TERMINATION_LOG", "/dev/termination-log"))
+
+
+def _number(environment: Mapping[str, str], name: str, default: object) -> int:
+    assert isinstance(default, int)
+    key = f"MIGRATOR_{name.upper()}"
+    text = environment.get(key)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 86_400_000:
+        raise Refused(
+            Reason.SETTING_INVALID,
+            f"{key}={text!r} is not a whole number from 1 to 86400000",
+            f"give a number, or leave it out for the default of {default}",
+        )
+    return int(text)

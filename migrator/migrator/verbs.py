@@ -1,0 +1,191 @@
+"""A verb from the first look at the ledger to its answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from migrator.answer import Answer, State, log_line
+from migrator.fence import check_owner, hold_fence, take_fence
+from migrator.ledger import Pen, Record, Records, check_digests, check_not_behind, owner_of, read_records
+from migrator.ledger_schema import bring_up_to_date
+from migrator.phases import Phases, divergence
+from migrator.plan import Step, plan
+from migrator.request import Request, Verb
+from migrator.scripts import Library, digest_of, in_range
+from migrator.semver import Version
+from migrator.settings import Settings
+from migrator.stops import Reason, Refused, Stop
+
+_REACHED = {
+    Verb.EXPAND: State.EXPANDED,
+    Verb.MIGRATE: State.MIGRATED,
+    Verb.CONTRACT: State.CONTRACTED,
+    Verb.BACKOUT: State.BACKED_OUT,
+}
+_PROGRESS = (State.BACKED_OUT, State.NONE, State.EXPANDED, State.MIGRATED, State.CONTRACTED)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over an open connection."""
+
+    connection: Connection[Any]
+    request: Request
+    settings: Settings
+    library: Library
+
+    @property
+    def versions(self) -> list[Version]:
+        return in_range(self.library, self.request)
+
+    def carry_out(self) -> Answer:
+        check_owner(owner_of(self.connection), self.request, self.settings.adopt_from)
+        records = read_records(self.connection)
+        if self.request.verb is Verb.INSPECT:
+            return self._inspect(records)
+        if not self.versions:
+            self._check(records)
+            return self._answer(records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL")
+        if not self._steps(records):
+            return self._done(records, "nothing to do, the ledger shows it done")
+        bring_up_to_date(self.connection)
+        pen = take_fence(self.connection, self.request, self.settings)
+        # Another runner may have done it all while this one waited for the lock.
+        steps = self._steps(read_records(self.connection))
+        phases = Phases(self.connection, pen, self.library, self.settings.limits)
+        for step in steps:
+            self._step(phases, step)
+        done = ", ".join(dict.fromkeys(f"{step.record.version} {step.phase.value}" for step in steps))
+        return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
+
+    def _steps(self, records: Records) -> list[Step]:
+        self._check(records)
+        return plan(self.request, self.versions, records, lambda record: bool(self._divergence([record])))
+
+    def _check(self, records: Records) -> None:
+        check_not_behind(records, self.request)
+        if self.request.verb is not Verb.BACKOUT:
+            check_digests(self.library, records, self.request)
+
+    def _step(self, phases: Phases, step: Step) -> None:
+        log_line(
+            "info", f"{step.phase.value} begins", version=step.record.version.text, fence=phases.pen.token
+        )
+        try:
+            match step.phase:
+                case Verb.EXPAND:
+                    phases.expand(step.record)
+                case Verb.MIGRATE:
+                    phases.migrate(step.record)
+                case Verb.CONTRACT:
+                    phases.contract(step.record)
+                case _:
+                    phases.backout(step.record, accept_loss=self.request.accept_loss)
+        except Stop as stop:
+            self._tell_failure(phases.pen, step, stop)
+            raise
+
+    def _tell_failure(self, pen: Pen, step: Step, stop: Stop) -> None:
+        if stop.reason is Reason.SUPERSEDED or self.connection.broken or self.connection.closed:
+            return
+        try:
+            with self.connection.transaction():
+                hold_fence(self.connection, pen)
+                pen.append(
+                    self.connection,
+                    step.phase,
+                    "failed",
+                    version=step.record.version,
+                    divergence=stop.divergence,
+                    message=f"{stop.reason.value}: {stop.message}",
+                )
+        except (psycopg.Error, Refused) as error:
+            # The answer tells the failure itself; the ledger's line about it is only for readers.
+            log_line("warning", "failure not written to the ledger", cause=type(error).__name__)
+
+    def _inspect(self, records: Records) -> Answer:
+        known = tuple((version.text, record.state) for version, record in sorted(records.items()))
+        covered = [records.get(version, Record(version)) for version in self.versions]
+        if not covered:
+            return self._answer(
+                records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL", known
+            )
+        state = min((record.state for record in covered), key=_PROGRESS.index)
+        try:
+            self._check(records)
+        except Refused as refused:
+            # To look is never refused: what an upgrade would be refused for stands beside the state.
+            return self._answer(records, state, refused.message, known, refused)
+        told = ", ".join(f"{record.version} {record.state.value}" for record in covered)
+        return self._answer(records, state, told, known)
+
+    def _done(self, records: Records, message: str) -> Answer:
+        return self._answer(records, _REACHED[self.request.verb], message)
+
+    def _answer(
+        self,
+        records: Records,
+        state: State,
+        message: str,
+        known: tuple[tuple[str, State], ...] = (),
+        refused: Refused | None = None,
+    ) -> Answer:
+        covered = [records[version] for version in self.versions if version in records]
+        rows_done = sum(record.rows_done for record in covered)
+        left = None
+        if self.request.verb in (Verb.INSPECT, Verb.MIGRATE, Verb.CONTRACT):
+            left = self._divergence(covered)
+        return Answer(
+            verb=self.request.verb.value,
+            state=state,
+            version=self.versions[-1].text if self.versions else self.request.target.text,
+            digest=digest_of(self.library, self.versions) if self.versions else "",
+            divergence=left,
+            rows_done=rows_done,
+            rows_total=rows_done + (left or 0),
+            message=message,
+            mend=refused.mend if refused else "",
+            reason=refused.reason if refused else None,
+            contract_pending=self._contract_pending(records),
+            expanded_kept=self._expanded_kept(records),
+            versions=known,
+        )
+
+    def _divergence(self, records: list[Record]) -> int | None:
+        """Asked anew each time while both shapes are there; a contracted version has only one."""
+        total: int | None = None
+        for record in records:
+            left = None
+            if record.state in (State.EXPANDED, State.MIGRATED):
+                left = divergence(self.connection, self.settings.limits, self.library, record)
+            elif record.state is State.CONTRACTED and "divergence.sql" in record.digests:
+                left = 0
+            total = left if total is None else total + (left or 0)
+        return total
+
+    def _contract_pending(self, records: Records) -> tuple[str, ...]:
+        return tuple(
+            version.text
+            for version, record in sorted(records.items())
+            if record.state is State.MIGRATED
+            and version <= self.request.target
+            and (self.request.bootstrap or not self.request.covers(version))
+            and (version not in self.library or "contract.sql" in self.library[version])
+        )
+
+    def _expanded_kept(self, records: Records) -> tuple[str, ...]:
+        return tuple(
+            version.text
+            for version, record in sorted(records.items())
+            if not self.request.covers(version)
+            and (
+                record.state is State.EXPANDED
+                or (record.state is State.MIGRATED and version > self.request.target)
+            )
+        )
+
+    def _range(self) -> str:
+        after = f"after {self.request.source} and " if self.request.source else ""
+        return f"{after}up to {self.request.target}"
