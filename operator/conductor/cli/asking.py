@@ -53,7 +53,7 @@ def ask(
         out.write([f"{out.style.mark('good')} {release.namespace}/{release.name}: {request.said}"])
     if not arguments.wait:
         return OK
-    rested = follow(releases, release.name, out, as_json=arguments.json, commanded=True)
+    rested = follow(releases, release.name, out, as_json=arguments.json, commanded=release)
     assert rested is not None
     if request.goes_back:
         went_back = rested.last is not None and rested.last.outcome in FAILED_OUTCOMES

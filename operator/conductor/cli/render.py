@@ -27,7 +27,7 @@ def release_lines(release: Release, now: datetime, style: Style) -> list[str]:
     ]
     lines += message_lines(release, style)
     if release.upgrade is not None and release.upgrade.health is not None:
-        lines += wrapped("Health", health(release.upgrade.health, now, style), style)
+        lines += health_lines(release.upgrade.health, now, style)
     lines += ["", *traffic_lines(release, style)]
     if release.upgrade is not None:
         lines += ["", field("Upgrade", upgrade_head(release.upgrade, style))]
@@ -96,12 +96,13 @@ def field(label: str, value: str) -> str:
     return f"{label:<{LABEL}} {value}".rstrip()
 
 
-def wrapped(label: str, value: str, style: Style) -> list[str]:
-    """A field whose text may be longer than a line; painted parts must stand before the first break."""
+def wrapped(label: str, value: str, style: Style, mark: str = "") -> list[str]:
+    """A field whose text may be longer than a line, with a painted mark that takes the room of one character."""
+    text = f"\0 {value}" if mark else value
     lines = textwrap.wrap(
-        value, max(40, style.width - LABEL - 1), break_long_words=False, break_on_hyphens=False
+        text, max(40, style.width - LABEL - 1), break_long_words=False, break_on_hyphens=False
     )
-    return [field(label if not index else "", line) for index, line in enumerate(lines)]
+    return [field(label if not index else "", line.replace("\0", mark)) for index, line in enumerate(lines)]
 
 
 def paused(release: Release, style: Style) -> str:
@@ -120,7 +121,8 @@ def version(release: Release, style: Style) -> str:
 
 
 def phase(release: Release, now: datetime, style: Style) -> str:
-    words = f"{style.mark(release_mark(release))} {style.paint('strong', release.phase)}"
+    mark, words = style.mark(release_mark(release)), style.paint("strong", release.phase)
+    words = f"{mark} {words}"
     moving = release.upgrade
     if moving is None:
         return words
@@ -140,8 +142,8 @@ def message_lines(release: Release, style: Style) -> list[str]:
     return wrapped(label, release.message, style) if release.message else []
 
 
-def health(verdict: Health, now: datetime, style: Style) -> str:
-    words = [f"{style.mark(VERDICT_MARKS.get(verdict.verdict, 'warn'))} {verdict.verdict}"]
+def health_lines(verdict: Health, now: datetime, style: Style) -> list[str]:
+    words = [verdict.verdict]
     if verdict.requests is not None:
         words.append(f"{verdict.requests:,} requests")
     if verdict.errors is not None:
@@ -151,7 +153,9 @@ def health(verdict: Health, now: datetime, style: Style) -> str:
     line = ", ".join(words)
     if verdict.at is not None:
         line += f" ({between(verdict.at, now)} ago)"
-    return line if not verdict.message or verdict.verdict == "Healthy" else f"{line}: {verdict.message}"
+    if verdict.message and verdict.verdict != "Healthy":
+        line += f": {verdict.message}"
+    return wrapped("Health", line, style, style.mark(VERDICT_MARKS.get(verdict.verdict, "warn")))
 
 
 def traffic_lines(release: Release, style: Style) -> list[str]:
@@ -238,7 +242,7 @@ def conditions(release: Release, style: Style) -> str:
         # While an upgrade is under way, not being Ready is how it should be.
         if name == "Ready" and mark == "bad" and release.under_way and not release.stalled:
             mark = "now"
-        suffix = "" if name not in NEUTRAL or found.status == "True" else " no"
+        suffix = ": no" if found.status == "False" and name in GOOD_WHEN_FALSE | NEUTRAL else ""
         shown.append(f"{style.mark(mark)} {name}{suffix}")
     return "  ".join(shown)
 
@@ -247,7 +251,7 @@ def stalled_lines(release: Release, style: Style) -> list[str]:
     stalled = release.conditions.get("Stalled")
     if stalled is None or stalled.status != "True" or stalled.message == release.message:
         return []
-    return wrapped("Stalled", f"{style.mark('bad')} {stalled.reason}: {stalled.message}", style)
+    return wrapped("Stalled", f"{stalled.reason}: {stalled.message}", style, style.mark("bad"))
 
 
 def next_steps(release: Release, style: Style) -> list[str]:

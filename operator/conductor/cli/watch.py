@@ -115,16 +115,16 @@ def follow(
     *,
     as_json: bool = False,
     timeout: float | None = None,
-    commanded: bool = False,
+    commanded: Release | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Release | None:
     """Shows the release until it is at rest and returns it then; None when the time is over.
 
-    `commanded`: a command was given just now, so that rest counts only once something has moved.
+    `commanded`: the release as it was when a command was given to it; rest counts once something has moved.
     """
     display = Display(out, as_json)
     started = time.monotonic()
-    moved = not commanded
+    moved = commanded is None
     while True:
         elapsed = time.monotonic() - started
         if timeout is not None and elapsed > timeout:
@@ -137,10 +137,16 @@ def follow(
             continue
         release = read_release(item)
         display.show(item, local_now())
-        moved = moved or release.under_way or elapsed > NOTICE
+        moved = moved or has_moved(commanded, release) or elapsed > NOTICE
         if release.at_rest and moved:
             display.end(item, local_now())
             return release
         if (item.get("metadata") or {}).get("deletionTimestamp"):
             raise CommandError(f"{release.namespace}/{name} is being deleted; what serves stays as it is")
         pause(INTERVAL)
+
+
+def has_moved(before: Release | None, release: Release) -> bool:
+    if before is None or release.under_way or before.under_way:
+        return True
+    return (before.last.id if before.last else "") != (release.last.id if release.last else "")
