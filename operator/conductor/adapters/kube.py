@@ -1,0 +1,226 @@
+"""The Kubernetes API as plain objects: get, list, create, apply, patch, delete.
+
+Built on the client's transport and configuration; its generated models are left aside because
+a template that a user wrote must come back as it was written.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from kubernetes import client, config
+
+from conductor.api import names
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Where objects of one kind live."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        base = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        if self.namespaced and namespace is not None:
+            base += f"/namespaces/{namespace}"
+        parts = [base, self.plural, name, subresource]
+        return "/".join(part for part in parts if part)
+
+
+RESOURCES: Mapping[str, Resource] = {
+    names.KIND: Resource(names.GROUP, names.VERSION, names.PLURAL),
+    "Deployment": Resource("apps", "v1", "deployments"),
+    "ControllerRevision": Resource("apps", "v1", "controllerrevisions"),
+    "Pod": Resource("", "v1", "pods"),
+    "Service": Resource("", "v1", "services"),
+    "ConfigMap": Resource("", "v1", "configmaps"),
+    "EndpointSlice": Resource("discovery.k8s.io", "v1", "endpointslices"),
+    "Job": Resource("batch", "v1", "jobs"),
+    "Event": Resource("events.k8s.io", "v1", "events"),
+    "Lease": Resource("coordination.k8s.io", "v1", "leases"),
+}
+
+
+class ApiError(Exception):
+    """An answer other than success. `status` is the HTTP code, 0 where there was no answer at all."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(
+            f"{status} {reason}: {message}" if status else f"no answer from the API server: {message}"
+        )
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Conflict(ApiError):
+    """The object is not as it was read: somebody wrote in between."""
+
+
+class NotFound(ApiError):
+    """There is no such object."""
+
+
+class AlreadyExists(ApiError):
+    """An object of that name is there."""
+
+
+class Kube:
+    """A connection to one API server. Every call is bounded in time."""
+
+    def __init__(self, api: client.ApiClient, timeout_seconds: float = 10.0) -> None:
+        self._api = api
+        self._timeout = timeout_seconds
+
+    @classmethod
+    def connect(cls, timeout_seconds: float = 10.0, connections: int = 32) -> "Kube":
+        """In-cluster credentials where there are some, else the current kubeconfig."""
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            config.load_kube_config(client_configuration=configuration)
+        configuration.retries = False
+        configuration.connection_pool_maxsize = connections
+        return cls(client.ApiClient(configuration), timeout_seconds)
+
+    def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
+        """The object, or None where there is none."""
+        try:
+            return self._call("GET", RESOURCES[kind].path(namespace, name))
+        except NotFound:
+            return None
+
+    def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
+        """Objects that match the selectors, as the API server has them now."""
+        query = [
+            (key, value) for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value
+        ]
+        found = self._call("GET", RESOURCES[kind].path(namespace), query)
+        items: list[Object] = found.get("items", [])
+        return items
+
+    def create(self, kind: str, namespace: str, manifest: Object) -> Object:
+        """Create; raises AlreadyExists."""
+        return self._call(
+            "POST",
+            RESOURCES[kind].path(namespace),
+            [("fieldManager", names.FIELD_MANAGER)],
+            manifest,
+            "application/json",
+        )
+
+    def apply(self, manifest: Object, dry_run: bool = False) -> Object:
+        """Server-side apply an object that we own."""
+        metadata = manifest["metadata"]
+        query = [("fieldManager", names.FIELD_MANAGER), ("force", "true")]
+        if dry_run:
+            query.append(("dryRun", "All"))
+        path = RESOURCES[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        return self._call("PATCH", path, query, manifest, "application/apply-patch+yaml")
+
+    def patch(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        operations: Sequence[Mapping[str, Any]],
+        dry_run: bool = False,
+    ) -> Object:
+        """JSON patch; a `test` that fails raises Conflict."""
+        query = [("fieldManager", names.FIELD_MANAGER), *([("dryRun", "All")] if dry_run else [])]
+        try:
+            return self._call(
+                "PATCH",
+                RESOURCES[kind].path(namespace, name),
+                query,
+                list(operations),
+                "application/json-patch+json",
+            )
+        except ApiError as error:
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and "test" in error.message.lower():
+                raise Conflict(error.status, error.reason, error.message) from error
+            raise
+
+    def merge(
+        self, kind: str, namespace: str, name: str, change: Object, subresource: str | None = None
+    ) -> Object:
+        """JSON merge patch; with `metadata.resourceVersion` in it, it raises Conflict where that is old."""
+        return self._call(
+            "PATCH",
+            RESOURCES[kind].path(namespace, name, subresource),
+            [("fieldManager", names.FIELD_MANAGER)],
+            change,
+            "application/merge-patch+json",
+        )
+
+    def replace(self, kind: str, namespace: str, manifest: Object, subresource: str | None = None) -> Object:
+        """Replace; its resourceVersion must be the present one."""
+        path = RESOURCES[kind].path(namespace, manifest["metadata"]["name"], subresource)
+        return self._call("PUT", path, [("fieldManager", names.FIELD_MANAGER)], manifest, "application/json")
+
+    def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
+        """Delete, with its dependents in the background; NotFound is success, another UID raises Conflict."""
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            self._call("DELETE", RESOURCES[kind].path(namespace, name), [], options, "application/json")
+        except NotFound:
+            return
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: Any = None,
+        content_type: str | None = None,
+    ) -> Object:
+        headers = {"Accept": "application/json", **({"Content-Type": content_type} if content_type else {})}
+        serialized = self._api.param_serialize(
+            method,
+            path,
+            query_params=list(query),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = self._api.call_api(*serialized, _request_timeout=self._timeout)
+            data = response.read()
+        except (client.ApiException, OSError) as error:
+            raise ApiError(0, "NoAnswer", str(error)) from error
+        except Exception as error:
+            # urllib3's own errors are not OSErrors; they mean the same here.
+            if type(error).__module__.startswith("urllib3"):
+                raise ApiError(0, "NoAnswer", str(error)) from error
+            raise
+        if 200 <= response.status < 300:
+            answer: Object = json.loads(data) if data else {}
+            return answer
+        raise _error(response.status, data)
+
+
+def _error(status: int, data: bytes) -> ApiError:
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return ApiError(status, "Unreadable", data[:200].decode(errors="replace"))
+    reason, message = answer.get("reason", ""), answer.get("message", "")
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound(status, reason, message)
+    if status == HTTPStatus.CONFLICT:
+        return (
+            AlreadyExists(status, reason, message)
+            if reason == "AlreadyExists"
+            else Conflict(status, reason, message)
+        )
+    return ApiError(status, reason, message)

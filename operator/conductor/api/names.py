@@ -1,0 +1,58 @@
+"""Every name that stands in the cluster because of us: group, labels, annotations, object names."""
+
+GROUP = "maestro-conductor.io"
+VERSION = "v1alpha1"
+KIND = "ControlPlaneRelease"
+PLURAL = "controlplanereleases"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+LABEL_RELEASE = f"{GROUP}/release"
+LABEL_COMPONENT = f"{GROUP}/component"
+LABEL_COLOUR = f"{GROUP}/colour"
+LABEL_REVISION = f"{GROUP}/revision"
+LABEL_SERVING = f"{GROUP}/serving"
+LABEL_ROLE = f"{GROUP}/role"
+LABEL_UPGRADE = f"{GROUP}/upgrade"
+
+ANNOTATION_APPROVE = f"{GROUP}/approve"
+ANNOTATION_ABORT = f"{GROUP}/abort"
+ANNOTATION_ROLLBACK = f"{GROUP}/rollback"
+ANNOTATION_RETRY = f"{GROUP}/retry"
+ANNOTATION_ROLLED_BACK_BY = f"{GROUP}/rolled-back-by"
+ANNOTATION_EPOCH = f"{GROUP}/epoch"
+ANNOTATION_DIGEST = f"{GROUP}/digest"
+
+FINALIZER = f"{GROUP}/delete"
+FIELD_MANAGER = "maestro-conductor"
+
+ROLE_PREVIEW = "preview"
+ROLE_SERVING = "serving"
+ROLE_MIGRATION = "migration"
+ROLE_PINNED = "pinned-config"
+
+HASH_LENGTH = 10
+
+
+def deployment_name(release: str, component: str, colour: str, revision: str) -> str:
+    """Name of the Deployment of one component in one revision."""
+    return f"{release}-{component}-{colour}-{revision}"
+
+
+def revision_name(release: str, revision: str) -> str:
+    """Name of the ControllerRevision that records a revision."""
+    return f"{release}-{revision}"
+
+
+def preview_name(service: str) -> str:
+    """Name of the Service through which the candidate is proven before users meet it."""
+    return f"{service}-preview"
+
+
+def pinned_name(config_map: str, revision: str) -> str:
+    """Name of a revision's own copy of a ConfigMap that its templates use."""
+    return f"{config_map}-{revision}"
+
+
+def job_name(release: str, upgrade: str, verb: str, attempt: int) -> str:
+    """Name of one attempt at one migration verb."""
+    return f"{release}-{upgrade}-{verb}-{attempt}"

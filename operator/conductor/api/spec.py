@@ -1,0 +1,274 @@
+"""What a user asks for: `spec` of a ControlPlaneRelease, as pydantic models.
+
+The CRD's schema is generated from these models (`conductor.api.crd`), so a bound written here
+holds at admission as well as in the operator.
+"""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from conductor.api.durations import Duration, format_duration
+
+#: https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string, without build metadata
+SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=40)]
+ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=55)]
+Text = Annotated[str, StringConstraints(max_length=2048)]
+ShortText = Annotated[str, StringConstraints(max_length=253)]
+JsonObject = dict[str, Any]
+
+
+class Model(BaseModel):
+    """Frozen, camelCase outside, and strict: a field that we do not know is an error, not a loss."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class Colour(StrEnum):
+    BLUE = "blue"
+    GREEN = "green"
+
+    @property
+    def other(self) -> "Colour":
+        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
+
+
+class ServicePort(Model):
+    name: DnsLabel
+    port: int = Field(ge=1, le=65535)
+    target_port: int | DnsLabel | None = None
+
+
+class ComponentService(Model):
+    name: ServiceName
+    ports: tuple[ServicePort, ...] = Field(min_length=1, max_length=16)
+
+
+class Handover(StrEnum):
+    EXCLUSIVE = "Exclusive"
+    OVERLAP = "Overlap"
+
+
+class Component(Model):
+    name: DnsLabel
+    replicas: int = Field(default=1, ge=1, le=1000)
+    handover: Handover | None = None
+    services: tuple[ComponentService, ...] = Field(default=(), max_length=8)
+    template: JsonObject
+
+    @model_validator(mode="after")
+    def _services_or_handover(self) -> Self:
+        if self.services and self.handover is not None:
+            raise ValueError(
+                "has both services and handover; handover is for components without services, remove one"
+            )
+        return self
+
+    @property
+    def effective_handover(self) -> Handover | None:
+        """How a component without services changes hands; None for one with services."""
+        return None if self.services else (self.handover or Handover.EXCLUSIVE)
+
+
+class NoDataPolicy(StrEnum):
+    WAIT = "Wait"
+    ROLLBACK = "Rollback"
+
+
+class SwitchHealth(Model):
+    """Limits that a version must keep. Latency in milliseconds, rates as fractions of 1."""
+
+    error_rate: float = Field(default=0.01, gt=0, lt=1)
+    p95_latency_ms: float = Field(default=900, gt=0, le=600_000)
+    window: Duration = timedelta(seconds=60)
+    miss_rate: float = Field(default=0.001, gt=0, lt=1)
+    no_data: NoDataPolicy = NoDataPolicy.WAIT
+
+    @field_validator("window")
+    @classmethod
+    def _window_bounds(cls, value: timedelta) -> timedelta:
+        if not timedelta(seconds=10) <= value <= timedelta(hours=1):
+            raise ValueError("is outside of 10s to 1h; choose a window that holds several scrapes")
+        return value
+
+
+class RampStep(Model):
+    weight: int = Field(ge=1, le=99)
+    hold: Duration = timedelta(seconds=30)
+
+
+class Traffic(Model):
+    current: Colour = Colour.BLUE
+    provider: Literal["Service"] = "Service"
+    config_map: ServiceName | None = None
+    switch_health: SwitchHealth = SwitchHealth()
+    ramp: tuple[RampStep, ...] = Field(default=(), max_length=20)
+
+    @field_validator("ramp")
+    @classmethod
+    def _ramp_rises(cls, value: tuple[RampStep, ...]) -> tuple[RampStep, ...]:
+        weights = [step.weight for step in value]
+        for before, after in zip(weights, weights[1:], strict=False):
+            if after <= before:
+                raise ValueError(
+                    f"weights fall from {before} to {after}; each step must be greater than the one before"
+                )
+        return value
+
+
+class DrainHook(Model):
+    path: ShortText
+    port: int | DnsLabel
+
+
+class PreStopHook(Model):
+    enabled: bool = True
+    drain_seconds: int = Field(default=20, ge=1, le=600)
+    http_get: DrainHook | None = None
+
+
+class HttpCheck(Model):
+    """A request that the candidate must answer, through its preview Service and after the switch."""
+
+    component: DnsLabel
+    service: ServiceName
+    port: DnsLabel
+    method: Literal["GET", "HEAD", "POST"] = "GET"
+    path: Text = "/"
+    body: Text | None = None
+    expect_status: int = Field(default=200, ge=100, le=599)
+    version_header: ShortText | None = None
+    version_json: ShortText | None = None
+
+
+class Verification(Model):
+    http: tuple[HttpCheck, ...] = Field(default=(), max_length=16)
+
+
+class Approval(Model):
+    before_switch: bool = False
+    before_contract: bool = False
+
+
+class Deadlines(Model):
+    bring_up: Duration = timedelta(minutes=10)
+    verify: Duration = timedelta(minutes=10)
+    ramp: Duration = timedelta(minutes=30)
+    migrate: Duration = timedelta(hours=1)
+    rollback: Duration = timedelta(minutes=2)
+
+
+class SecretKey(Model):
+    name: ShortText
+    key: ShortText
+
+
+class ContractPolicy(StrEnum):
+    AFTER_SOAK = "AfterSoak"
+    MANUAL = "Manual"
+    NEXT_UPGRADE = "NextUpgrade"
+
+
+class Migrations(Model):
+    image: Text
+    database_secret_ref: SecretKey
+    contract: ContractPolicy = ContractPolicy.AFTER_SOAK
+
+
+class Queries(Model):
+    """The user's own PromQL; each must return one number over the last `{{ window }}`."""
+
+    requests: Text
+    errors: Text
+    p95_latency_ms: Text
+
+
+class Prometheus(Model):
+    url: Text
+    preset: Literal["http"] = "http"
+    queries: Queries | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_http(cls, value: str) -> str:
+        if not re.match(r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?(/.*)?$", value):
+            raise ValueError("is not an http(s) URL; write e.g. http://prometheus.monitoring.svc:9090")
+        return value
+
+
+class Metrics(Model):
+    prometheus: Prometheus
+
+
+class DeletionPolicy(StrEnum):
+    ORPHAN = "Orphan"
+    DELETE = "Delete"
+
+
+class ReleaseSpec(Model):
+    version: Annotated[str, StringConstraints(max_length=64)]
+    strategy: Literal["BlueGreen"] = "BlueGreen"
+    components: tuple[Component, ...] = Field(min_length=1, max_length=16)
+    traffic: Traffic = Traffic()
+    pre_stop_hook: PreStopHook = PreStopHook()
+    verification: Verification = Verification()
+    soak: Duration = timedelta(minutes=10)
+    approval: Approval = Approval()
+    deadlines: Deadlines = Deadlines()
+    migrations: Migrations | None = None
+    metrics: Metrics
+    paused: bool = False
+    rollback_to: ShortText = ""
+    deletion_policy: DeletionPolicy = DeletionPolicy.ORPHAN
+
+    @field_validator("version")
+    @classmethod
+    def _semver(cls, value: str) -> str:
+        if not re.match(SEMVER, value):
+            raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
+        return value
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [component.name for component in self.components]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"names component {min(repeated)!r} twice; give each component a name of its own"
+            )
+        services = [service.name for component in self.components for service in component.services]
+        if repeated := {name for name in services if services.count(name) > 1}:
+            raise ValueError(f"names Service {min(repeated)!r} twice; a Service belongs to one component")
+        ports = {
+            (component.name, service.name, port.name)
+            for component in self.components
+            for service in component.services
+            for port in service.ports
+        }
+        if services and not self.verification.http:
+            raise ValueError(
+                "verification.http is empty; name at least one request, without requests no version can be proven healthy"
+            )
+        for index, check in enumerate(self.verification.http):
+            if (check.component, check.service, check.port) not in ports:
+                raise ValueError(
+                    f"verification.http[{index}] checks {check.component}/{check.service}/{check.port}, which no "
+                    "component declares; use names from components[].services[].ports[]"
+                )
+        return self
+
+    def component(self, name: str) -> Component:
+        """The component of that name. Raises KeyError."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        raise KeyError(name)
+
+
+__all__ = ["ReleaseSpec", "format_duration"]

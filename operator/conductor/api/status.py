@@ -1,0 +1,191 @@
+"""What the operator answers: `status` of a ControlPlaneRelease. Also the engine's only memory."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from conductor.api.spec import Colour
+
+Message = Annotated[str, StringConstraints(max_length=4096)]
+Short = Annotated[str, StringConstraints(max_length=253)]
+
+
+def format_instant(value: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, so that two steps within a second keep their order."""
+    return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+Instant = Annotated[
+    datetime,
+    PlainSerializer(format_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
+]
+
+
+class StatusModel(BaseModel):
+    """Frozen, and lenient: a status written by a newer operator can be read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Phase(StrEnum):
+    PENDING = "Pending"
+    BOOTSTRAPPING = "Bootstrapping"
+    PREFLIGHT = "Preflight"
+    EXPANDING = "Expanding"
+    BRINGING_UP = "BringingUp"
+    MIGRATING = "Migrating"
+    VERIFYING = "Verifying"
+    RAMPING = "Ramping"
+    SWITCHING = "Switching"
+    SOAKING = "Soaking"
+    CLOSING = "Closing"
+    CONTRACTING = "Contracting"
+    STABLE = "Stable"
+    ROLLING_BACK = "RollingBack"
+    BACKING_OUT = "BackingOut"
+
+
+class Verdict(StrEnum):
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    NO_DATA = "NoData"
+    ERROR = "Error"
+
+
+class Outcome(StrEnum):
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+    REFUSED = "Refused"
+    ABORTED = "Aborted"
+
+
+class Condition(StatusModel):
+    type: Short
+    status: Literal["True", "False", "Unknown"]
+    reason: Short
+    message: Message = ""
+    observed_generation: int | None = None
+    last_transition_time: Instant | None = None
+
+
+class TrafficStatus(StatusModel):
+    current: Colour | None = None
+    blue: int = 0
+    green: int = 0
+    switched_at: Instant | None = None
+    converged_at: Instant | None = None
+    reversions: int = 0
+
+
+class VerdictStatus(StatusModel):
+    verdict: Verdict
+    requests: int | None = None
+    errors: int | None = None
+    p95_ms: float | None = None
+    at: Instant
+    message: Message = ""
+
+
+class TimelineEntry(StatusModel):
+    phase: Phase
+    started_at: Instant
+    ended_at: Instant | None = None
+
+
+class Intent(StatusModel):
+    """The effect that is about to be made; written before it is."""
+
+    effect: Short
+    subject: Short = ""
+    at: Instant
+
+
+class Failure(StatusModel):
+    reason: Short
+    message: Message
+    outcome: Outcome
+
+
+class UpgradeStatus(StatusModel):
+    id: Short
+    sequence: int
+    from_: Short = Field(default="", alias="from")
+    to: Short
+    from_revision: Short = ""
+    to_revision: Short
+    to_colour: Colour
+    from_colour: Colour | None = None
+    step: int = 0
+    step_at: Instant | None = None
+    attempt: int = 1
+    started_at: Instant
+    phase_started_at: Instant
+    deadline: Instant | None = None
+    healthy_since: Instant | None = None
+    last_verdict: VerdictStatus | None = None
+    decided_at: Instant | None = None
+    switched_at: Instant | None = None
+    switched_back_at: Instant | None = None
+    took_traffic: bool = False
+    expanded: bool = False
+    failure: Failure | None = None
+    intent: Intent | None = None
+    timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)
+
+
+class LastUpgrade(StatusModel):
+    id: Short
+    from_: Short = Field(default="", alias="from")
+    to: Short
+    outcome: Outcome
+    reason: Short
+    message: Message = ""
+    started_at: Instant
+    ended_at: Instant
+    decided_at: Instant | None = None
+    switched_at: Instant | None = None
+    switched_back_at: Instant | None = None
+    timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)
+
+
+class MigrationsStatus(StatusModel):
+    """A cache of what the last Job said; the ledger in the database is the truth."""
+
+    state: Short = ""
+    verb: Short = ""
+    version: Short = ""
+    digest: Short = ""
+    divergence: int | None = None
+    rows_done: int | None = None
+    rows_total: int | None = None
+    message: Message = ""
+    contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
+
+
+class ReleaseStatus(StatusModel):
+    observed_generation: int = 0
+    epoch: int = 0
+    phase: Phase = Phase.PENDING
+    reason: Short = ""
+    message: Message = ""
+    conditions: tuple[Condition, ...] = Field(default=(), max_length=16)
+    traffic: TrafficStatus = TrafficStatus()
+    active_revision: Short = ""
+    active_version: Short = ""
+    candidate_revision: Short = ""
+    standby_revision: Short = ""
+    last_good_revision: Short = ""
+    failed_digest: Short = ""
+    handled_commands: tuple[Short, ...] = Field(default=(), max_length=20)
+    sequence: int = 0
+    upgrade: UpgradeStatus | None = None
+    last_upgrade: LastUpgrade | None = None
+    migrations: MigrationsStatus | None = None
+
+    def condition(self, type_: str) -> Condition | None:
+        """The condition of that type, if it was ever set."""
+        return next((condition for condition in self.conditions if condition.type == type_), None)

@@ -1,0 +1,90 @@
+"""Conditions: one table from phase to all of them, so that every tool that waits reads the same thing."""
+
+from datetime import datetime
+from typing import Literal
+
+from conductor.api.reasons import Reason
+from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict
+
+_WINDOW_OPEN = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
+_MOVING = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.ROLLING_BACK})
+_BEFORE_MIGRATED = frozenset(
+    {Phase.BOOTSTRAPPING, Phase.PREFLIGHT, Phase.EXPANDING, Phase.BRINGING_UP, Phase.MIGRATING}
+)
+_HEALTH: dict[Verdict, Literal["True", "False", "Unknown"]] = {
+    Verdict.HEALTHY: "True",
+    Verdict.UNHEALTHY: "False",
+    Verdict.NO_DATA: "Unknown",
+    Verdict.ERROR: "Unknown",
+}
+
+
+def conditions(
+    status: ReleaseStatus, generation: int, stalled: bool, rejected: bool, now: datetime
+) -> tuple[Condition, ...]:
+    """All conditions for what the status now says; times move only where a status does."""
+    upgrade = status.upgrade
+    settled = status.phase is Phase.STABLE and upgrade is None
+    reason, message = status.reason or Reason.STARTED, status.message
+    verdict = upgrade.last_verdict if upgrade else None
+    applied, applied_reason = _migrations(status)
+    wanted: list[tuple[str, Literal["True", "False", "Unknown"], str, str]] = [
+        ("Ready", _flag(settled and not stalled and not rejected), reason, message),
+        ("Reconciling", _flag(upgrade is not None and not stalled), reason, message if upgrade else ""),
+        ("Stalled", _flag(stalled or rejected), reason, message if stalled or rejected else ""),
+        (
+            "Healthy",
+            _HEALTH[verdict.verdict] if verdict else ("True" if settled else "Unknown"),
+            str(verdict.verdict) if verdict else ("LastVerdict" if settled else "NotJudgedYet"),
+            verdict.message if verdict else "",
+        ),
+        (
+            "TrafficConverged",
+            _flag(status.traffic.current is not None and status.phase not in _MOVING),
+            str(status.phase),
+            f"{status.traffic.current} serves" if status.traffic.current else "no Service yet",
+        ),
+        (
+            "MigrationsApplied",
+            applied,
+            applied_reason,
+            status.migrations.message if status.migrations else "",
+        ),
+        ("RollbackWindowOpen", _flag(status.phase in _WINDOW_OPEN), str(status.phase), ""),
+    ]
+    return tuple(
+        _with_time(status.condition(type_), type_, flag, reason_, message_, generation, now)
+        for type_, flag, reason_, message_ in wanted
+    )
+
+
+def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknown"], str]:
+    if status.phase in _BEFORE_MIGRATED:
+        return "Unknown", str(status.phase)
+    if status.migrations is None:
+        return "True", "NotApplicable"
+    return "True", status.migrations.state.capitalize() or "NotApplicable"
+
+
+def _flag(value: bool) -> Literal["True", "False"]:
+    return "True" if value else "False"
+
+
+def _with_time(
+    former: Condition | None,
+    type_: str,
+    flag: Literal["True", "False", "Unknown"],
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    moved_at = former.last_transition_time if former and former.status == flag else None
+    return Condition(
+        type=type_,
+        status=flag,
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+        last_transition_time=moved_at or now,
+    )

@@ -1,0 +1,241 @@
+"""determine(snapshot) -> situation: the one place that decides what a release needs now.
+
+Order matters and is the whole of the policy: what protects users first (ownership of the traffic
+objects, commands to go back), then the phase under way, then the start of something new.
+"""
+
+from collections.abc import Callable
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.spec import DeletionPolicy
+from conductor.api.status import Outcome, Phase, UpgradeStatus
+from conductor.domain.effects import (
+    ClaimService,
+    DeleteObjects,
+    PublishColour,
+    ReleaseFinalizer,
+    SwitchServices,
+)
+from conductor.domain.phases.bring_up import bringing_up
+from conductor.domain.phases.closing import closing
+from conductor.domain.phases.context import Context
+from conductor.domain.phases.migration import contracting, expanding, migrating
+from conductor.domain.phases.preflight import preflight, record
+from conductor.domain.phases.ramping import ramping
+from conductor.domain.phases.rollback import backing_out, rolling_back
+from conductor.domain.phases.soaking import soaking
+from conductor.domain.phases.switching import switching
+from conductor.domain.phases.verifying import verifying
+from conductor.domain.prune import superfluous
+from conductor.domain.revision import Revision
+from conductor.domain.routing import missing_services, pointing_at, switch_to
+from conductor.domain.situation import Acting, Failing, Rejecting, Situation, Starting, Waiting
+from conductor.domain.snapshot import Snapshot
+
+PHASES: dict[Phase, Callable[[Context], Situation]] = {
+    Phase.BOOTSTRAPPING: preflight,
+    Phase.PREFLIGHT: preflight,
+    Phase.EXPANDING: expanding,
+    Phase.BRINGING_UP: bringing_up,
+    Phase.MIGRATING: migrating,
+    Phase.VERIFYING: verifying,
+    Phase.RAMPING: ramping,
+    Phase.SWITCHING: switching,
+    Phase.SOAKING: soaking,
+    Phase.CLOSING: closing,
+    Phase.CONTRACTING: contracting,
+    Phase.ROLLING_BACK: rolling_back,
+    Phase.BACKING_OUT: backing_out,
+}
+BEFORE_SWITCH = frozenset(
+    {
+        Phase.BOOTSTRAPPING,
+        Phase.PREFLIGHT,
+        Phase.EXPANDING,
+        Phase.BRINGING_UP,
+        Phase.MIGRATING,
+        Phase.VERIFYING,
+        Phase.RAMPING,
+    }
+)
+AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase.STABLE})
+GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
+#: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
+MAX_REVERSIONS = 2
+
+
+def determine(s: Snapshot) -> Situation:
+    """What this snapshot amounts to."""
+    if s.deleting:
+        return _deleting(s)
+    if s.spec is not None and (s.spec.deletion_policy is DeletionPolicy.DELETE) != (
+        names.FINALIZER in s.finalizers
+    ):
+        wanted = s.spec.deletion_policy is DeletionPolicy.DELETE
+        return Acting(
+            ReleaseFinalizer(wanted), Reason.STARTED, "keeping the finalizer in step with deletionPolicy"
+        )
+    for service in sorted(s.services.values(), key=lambda service: service.name):
+        if service.release == s.name and service.role == names.ROLE_SERVING and service.epoch < s.epoch:
+            return Acting(
+                ClaimService(service.name, service.resource_version, s.epoch),
+                Reason.CLAIMING_EPOCH,
+                f"claiming Service {service.name} for epoch {s.epoch}",
+            )
+    if s.status.upgrade is None:
+        return _steady(s)
+    return _upgrading(s, s.status.upgrade)
+
+
+def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
+    to = s.revision(upgrade.to_revision)
+    if to is None:
+        if s.digest == upgrade.to_revision and (pending := record(s)) is not None:
+            return pending
+        return Failing(Reason.SUPERSEDED, "the spec changed before it was recorded", Outcome.ABORTED)
+    context = Context(s, upgrade, to, s.revision(upgrade.from_revision))
+    phase = s.status.phase
+    if phase not in GOING_BACK:
+        if (command := _change_of_mind(context)) is not None:
+            return command
+        if (dispute := _reverted(context)) is not None:
+            return dispute
+    situation = PHASES[phase](context)
+    if context.spec.paused and phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}:
+        if not isinstance(situation, Waiting | Failing):
+            return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on")
+    return situation
+
+
+def _change_of_mind(context: Context) -> Failing | None:
+    """Commands and spec changes that end this upgrade; the newest word wins over the phase's own work."""
+    s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
+    if phase is Phase.CONTRACTING:
+        return None
+    if (
+        s.annotations.get(names.ANNOTATION_ROLLED_BACK_BY) == f"script/{upgrade.id}"
+        and context.from_ is not None
+    ):
+        return Failing(Reason.ROLLED_BACK_BY_SCRIPT, "scripts/rollback.sh took the traffic back")
+    if s.annotations.get(names.ANNOTATION_ROLLBACK) == upgrade.id:
+        return Failing(Reason.ROLLBACK_REQUESTED, "a rollback was asked for by annotation")
+    if s.annotations.get(names.ANNOTATION_ABORT) == upgrade.id:
+        return Failing(Reason.ABORTED, "an abort was asked for by annotation", Outcome.ABORTED)
+    if s.spec is None or s.digest == upgrade.to_revision or s.spec.rollback_to == upgrade.to_revision:
+        return None
+    if s.digest == upgrade.from_revision and not s.spec.rollback_to:
+        return Failing(Reason.SPEC_REVERTED, f"spec went back to {upgrade.from_}", Outcome.ABORTED)
+    if phase in BEFORE_SWITCH:
+        return Failing(Reason.SUPERSEDED, f"spec changed to version {s.spec.version}", Outcome.ABORTED)
+    return None
+
+
+def _reverted(context: Context) -> Situation | None:
+    """Somebody else pointed a Service away from the active revision."""
+    s = context.s
+    if s.status.phase not in AFTER_SWITCH or context.from_ is None:
+        return None
+    return _put_back(s, context.to)
+
+
+def _put_back(s: Snapshot, active: Revision) -> Situation | None:
+    if missing_services(s, active) or pointing_at(s, active):
+        return None
+    switch = switch_to(s, active)
+    astray = [patch for patch in switch.patches if patch.selector != patch.former_selector]
+    if not astray:
+        return None
+    name = astray[0].service
+    others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
+    if s.status.traffic.reversions >= MAX_REVERSIONS:
+        return Waiting(
+            Reason.TRAFFIC_REVERTED,
+            f"Service {name}: its selector was changed by {others} {MAX_REVERSIONS + 1} times; take the selector out "
+            "of what that manager applies. Nothing that it selects is scaled away meanwhile",
+            stalled=True,
+        )
+    return Acting(
+        SwitchServices(tuple(astray), s.epoch),
+        Reason.TRAFFIC_REVERTED,
+        f"Service {name} was changed by {others}; pointing it back at {active.version}",
+        {"reversions": s.status.traffic.reversions + 1},
+    )
+
+
+def _steady(s: Snapshot) -> Situation:
+    active = s.active
+    if s.spec is None:
+        first = "; ".join(str(finding) for finding in s.findings[:5])
+        return Rejecting(Reason.INVALID_SPEC, first)
+    if active is not None:
+        if (dispute := _put_back(s, active)) is not None:
+            return dispute
+        name = active.spec.traffic.config_map
+        colour = str(s.status.traffic.current)
+        if name is not None and s.published_colour != colour:
+            return Acting(
+                PublishColour(name, colour, s.traffic_config_map_exists),
+                Reason.PUBLISHING_COLOUR,
+                f"publishing {colour} in ConfigMap {name}",
+            )
+    wanted, version = _wanted(s)
+    if wanted is None:
+        return Rejecting(
+            Reason.UNKNOWN_REVISION,
+            f"spec.rollbackTo: {s.spec.rollback_to} is not a kept revision; kept are "
+            f"{', '.join(sorted(s.revisions)) or 'none'}",
+        )
+    if active is not None and wanted == active.hash:
+        if objects := superfluous(s):
+            return Acting(DeleteObjects(objects), Reason.CLEANING_UP, "pruning revisions past the limit")
+        return Waiting(Reason.STABLE, f"{active.version} serves")
+    if wanted == s.status.failed_digest and not _retry_asked(s):
+        last = s.status.last_upgrade
+        why = f"{last.reason}: {last.message}" if last else "it failed"
+        retry = f"{names.ANNOTATION_RETRY}={last.id}" if last else names.ANNOTATION_RETRY
+        return Waiting(
+            Reason.ROLLED_BACK,
+            f"version {version} is not tried again ({why}); change the spec, or annotate {retry}",
+            stalled=True,
+        )
+    if s.spec.paused:
+        return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to start the upgrade")
+    if not s.new_upgrades:
+        return Waiting(Reason.PAUSED, "the operator's flag bluegreen_cp is off: no new upgrade starts")
+    if wanted == s.digest and (pending := record(s)) is not None:
+        return pending
+    phase = Phase.PREFLIGHT if active is not None else Phase.BOOTSTRAPPING
+    return Starting(wanted, version, phase, f"upgrading to {version}" if active else f"installing {version}")
+
+
+def _wanted(s: Snapshot) -> tuple[str | None, str]:
+    """Hash and version of the revision that the user wants to serve."""
+    if s.spec is None:
+        return None, ""
+    if s.spec.rollback_to:
+        kept = s.revision(s.spec.rollback_to)
+        return (kept.hash, kept.version) if kept else (None, "")
+    return s.digest, s.spec.version
+
+
+def _retry_asked(s: Snapshot) -> bool:
+    last = s.status.last_upgrade
+    return last is not None and s.annotations.get(names.ANNOTATION_RETRY) == last.id
+
+
+def _deleting(s: Snapshot) -> Situation:
+    if names.FINALIZER not in s.finalizers:
+        return Waiting(Reason.CLEANING_UP, "the release is being deleted; what serves stays")
+    objects: list[tuple[str, str]] = [
+        ("Service", name) for name, service in sorted(s.services.items()) if service.release == s.name
+    ]
+    objects += [("Deployment", workload.name) for workload in s.workloads]
+    objects += [("Job", name) for name in sorted(s.jobs)]
+    objects += [("ConfigMap", name) for name in sorted(s.config_maps)]
+    objects += [("ControllerRevision", names.revision_name(s.name, hash_)) for hash_ in sorted(s.revisions)]
+    if objects:
+        return Acting(
+            DeleteObjects(tuple(objects)), Reason.CLEANING_UP, "deletionPolicy is Delete: removing everything"
+        )
+    return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, "everything is removed")

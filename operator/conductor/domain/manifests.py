@@ -1,0 +1,133 @@
+"""Objects that we create beside Deployments: revision records, Services, migration Jobs. Pure builders."""
+
+from typing import Any
+
+from conductor.api import names
+from conductor.api.spec import Component, ComponentService, Migrations
+from conductor.api.status import UpgradeStatus
+from conductor.domain.revision import Revision, narrow_selector
+from conductor.domain.snapshot import Snapshot
+
+#: A Job's pods are restarted by us as a new attempt, never by the Job: one attempt, one fence token.
+_BACKOFF_LIMIT = 0
+_JOB_TTL_SECONDS = 86_400
+
+
+def revision_record(s: Snapshot, revision: Revision, raw_spec: dict[str, Any]) -> dict[str, Any]:
+    """The ControllerRevision that keeps an accepted spec for as long as anything of it may run."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": names.revision_name(s.name, revision.hash),
+            "namespace": s.namespace,
+            "labels": {names.LABEL_RELEASE: s.name, names.LABEL_REVISION: revision.hash},
+        },
+        "revision": s.generation,
+        "data": {"hash": revision.hash, "pinned": list(revision.pinned), "spec": raw_spec},
+    }
+
+
+def service_ports(service: ComponentService) -> tuple[dict[str, Any], ...]:
+    """Ports as a Service wants them."""
+    return tuple(
+        {
+            "name": port.name,
+            "port": port.port,
+            "protocol": "TCP",
+            "targetPort": port.target_port if port.target_port is not None else port.port,
+        }
+        for port in service.ports
+    )
+
+
+def preview_service(
+    s: Snapshot, revision: Revision, component: Component, service: ComponentService
+) -> dict[str, Any]:
+    """The Service through which only the candidate answers; same ports as the real one."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": names.preview_name(service.name),
+            "namespace": s.namespace,
+            "labels": {
+                names.LABEL_RELEASE: s.name,
+                names.LABEL_COMPONENT: component.name,
+                names.LABEL_ROLE: names.ROLE_PREVIEW,
+            },
+        },
+        "spec": {
+            "selector": narrow_selector(s.name, component.name, revision.hash),
+            "ports": list(service_ports(service)),
+        },
+    }
+
+
+def serving_service(
+    s: Snapshot, revision: Revision, component: Component, service: ComponentService
+) -> dict[str, Any]:
+    """The Service that users reach. Created once at first install; later only patched."""
+    manifest = preview_service(s, revision, component, service)
+    manifest["metadata"]["name"] = service.name
+    manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_SERVING
+    manifest["metadata"]["annotations"] = {names.ANNOTATION_EPOCH: str(s.epoch)}
+    return manifest
+
+
+def migration_job(s: Snapshot, upgrade: UpgradeStatus, migrations: Migrations, verb: str) -> dict[str, Any]:
+    """One attempt at one migration verb. Its answer is the pod's termination message."""
+    name = names.job_name(s.name, upgrade.id, verb, upgrade.attempt)
+    labels = {
+        names.LABEL_RELEASE: s.name,
+        names.LABEL_ROLE: names.ROLE_MIGRATION,
+        names.LABEL_UPGRADE: upgrade.id,
+    }
+    arguments = {
+        "--release": s.name,
+        "--namespace": s.namespace,
+        "--upgrade": upgrade.id,
+        "--attempt": str(upgrade.attempt),
+        "--from": upgrade.from_,
+        "--to": upgrade.to,
+    }
+    secret = migrations.database_secret_ref
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": s.namespace, "labels": labels},
+        "spec": {
+            "backoffLimit": _BACKOFF_LIMIT,
+            "ttlSecondsAfterFinished": _JOB_TTL_SECONDS,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [
+                        {
+                            "name": "migrator",
+                            "image": migrations.image,
+                            "args": [verb, *(part for pair in arguments.items() for part in pair)],
+                            "env": [
+                                {
+                                    "name": "DATABASE_URL",
+                                    "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
+                                }
+                            ],
+                            "terminationMessagePolicy": "File",
+                            "securityContext": {
+                                "allowPrivilegeEscalation": False,
+                                "readOnlyRootFilesystem": True,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                        }
+                    ],
+                },
+            },
+        },
+    }

@@ -1,0 +1,56 @@
+"""BringingUp: the candidate beside the active colour, its pods ready, no user on them."""
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+from conductor.domain.effects import ApplyObject, ScaleDeployment
+from conductor.domain.manifests import preview_service
+from conductor.domain.phases.context import Context
+from conductor.domain.pods import not_ready, trouble, wanted_replicas
+from conductor.domain.revision import render_deployment
+from conductor.domain.routing import services_of
+from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+
+
+def bringing_up(context: Context) -> Situation:
+    """Create one Deployment a pass; workers are held back at zero until the switch."""
+    s, to = context.s, context.to
+    for component in to.spec.components:
+        wanted = wanted_replicas(s, component.name, to, context.from_) if component.services else 0
+        workload = s.workload(component.name, to.hash)
+        if workload is None:
+            manifest = render_deployment(
+                s.name, s.namespace, to, component, context.upgrade.to_colour, wanted
+            )
+            return Acting(
+                ApplyObject(manifest),
+                Reason.CREATING_GREEN,
+                f"creating Deployment {manifest['metadata']['name']}",
+            )
+        if workload.replicas < wanted:
+            return Acting(
+                ScaleDeployment(workload.name, wanted),
+                Reason.CREATING_GREEN,
+                f"scaling {workload.name} to {wanted}",
+            )
+    if (found := trouble(s, to)) is not None:
+        return Failing(*found, outcome=Outcome.REFUSED)
+    if short := not_ready(s, to):
+        if context.past(context.upgrade.deadline):
+            return Failing(
+                Reason.BRING_UP_DEADLINE,
+                f"spec.deadlines.bringUp: pods were not ready in time ({', '.join(short)}); look at "
+                f"`kubectl describe pods -l {names.LABEL_REVISION}={to.hash}` or raise the deadline",
+                Outcome.REFUSED,
+            )
+        return Waiting(Reason.WAITING_FOR_PODS, f"pods ready: {', '.join(short)}", context.upgrade.deadline)
+    for component, service in services_of(to):
+        manifest = preview_service(s, to, component, service)
+        state = s.services.get(manifest["metadata"]["name"])
+        if state is None or dict(state.selector) != manifest["spec"]["selector"]:
+            return Acting(
+                ApplyObject(manifest),
+                Reason.CREATING_PREVIEW,
+                f"creating Service {manifest['metadata']['name']}",
+            )
+    return Advancing(Phase.MIGRATING, Reason.STARTED, "every pod is ready")

@@ -1,0 +1,73 @@
+"""Closing: silence on every losing pod, then the old colour is scaled to zero; its spec is kept."""
+
+from datetime import timedelta
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.status import Verdict
+from conductor.domain.effects import DeleteObjects, ScaleDeployment
+from conductor.domain.phases.context import Context, failing_verdict
+from conductor.domain.phases.soaking import after_closing
+from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.revision import Revision
+from conductor.domain.routing import services_of
+from conductor.domain.situation import Acting, Failing, Situation, Waiting
+from conductor.domain.snapshot import Snapshot, served_components
+
+#: Twice a common scrape interval, so that one missed scrape is not taken for silence.
+SILENCE_WINDOW = timedelta(seconds=15)
+_FRESH = timedelta(seconds=15)
+
+
+def closing(context: Context) -> Situation:
+    """A rollback from here scales the old colour up again first."""
+    s, losing = context.s, context.from_
+    if losing is None:
+        return after_closing(context)
+    if (found := trouble(s, context.to)) is not None:
+        return Failing(*found)
+    if (lost := lost_readiness(s, context.to)) is not None:
+        return Failing(Reason.READINESS_LOST, lost)
+    verdict = context.verdict()
+    if verdict.verdict is Verdict.UNHEALTHY:
+        return failing_verdict(verdict)
+    running = [
+        workload
+        for component in served_components(losing)
+        if (workload := s.workload(component.name, losing.hash)) is not None and workload.replicas > 0
+    ]
+    if running:
+        if (noise := silence_gap(s, losing)) is not None:
+            return Waiting(Reason.PROVING_SILENCE, noise)
+        return Acting(
+            ScaleDeployment(running[0].name, 0), Reason.DRAINING, f"scaling {running[0].name} to zero"
+        )
+    if left := [
+        pod for pod in s.pods_of(losing.hash) if pod.component in {c.name for c in served_components(losing)}
+    ]:
+        return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {losing.version} finish what they hold")
+    previews = tuple(
+        ("Service", name)
+        for _, service in services_of(context.to)
+        if (name := names.preview_name(service.name)) in s.services
+    )
+    if previews:
+        return Acting(DeleteObjects(previews), Reason.CLEANING_UP, "removing the preview Services")
+    return after_closing(context)
+
+
+def silence_gap(s: Snapshot, losing: Revision) -> str | None:
+    """Why it is not proven that no client reaches the losing pods; None when it is."""
+    sample = s.silence
+    if sample is None or sample.revision != losing.hash or s.now - sample.at > _FRESH:
+        return f"waiting for a measurement of what {losing.version} still answers"
+    if sample.error:
+        return f"cannot measure what {losing.version} still answers: {sample.error}"
+    for component in served_components(losing):
+        for pod in s.pods_of(losing.hash, component.name):
+            count = sample.requests_by_pod.get(pod.name)
+            if count is None:
+                return f"Prometheus has no series of pod {pod.name}; silence is not proven"
+            if count > 0:
+                return f"pod {pod.name} of {losing.version} still answers users"
+    return None

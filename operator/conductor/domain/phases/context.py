@@ -1,0 +1,69 @@
+"""What every phase is given: the snapshot, the upgrade under way, and the revisions it moves between."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from conductor.api.names import ANNOTATION_APPROVE
+from conductor.api.reasons import Reason
+from conductor.api.spec import ReleaseSpec
+from conductor.api.status import Outcome, UpgradeStatus, Verdict, VerdictStatus
+from conductor.domain.revision import Revision
+from conductor.domain.situation import Failing, Situation, Waiting
+from conductor.domain.snapshot import Snapshot
+from conductor.domain.verdicts import judge
+
+
+@dataclass(frozen=True)
+class Context:
+    """One phase's view. `spec` is the live spec where it is valid, else the candidate's recorded one."""
+
+    s: Snapshot
+    upgrade: UpgradeStatus
+    to: Revision
+    from_: Revision | None
+
+    @property
+    def spec(self) -> ReleaseSpec:
+        return self.s.spec if self.s.spec is not None and self.s.digest == self.to.hash else self.to.spec
+
+    def verdict(self) -> VerdictStatus:
+        """The health of the candidate now."""
+        return judge(self.s.health, self.to.hash, self.spec.traffic.switch_health, self.s.now)
+
+    def approved(self, step: str) -> bool:
+        """Whether a person approved that step of this very upgrade."""
+        given = {part.strip() for part in self.s.annotations.get(ANNOTATION_APPROVE, "").split(",")}
+        return f"{self.upgrade.id}/{step}" in given
+
+    def past(self, deadline: datetime | None) -> bool:
+        return deadline is not None and self.s.now >= deadline
+
+
+def explain(verdict: VerdictStatus, spec: ReleaseSpec) -> str:
+    """The verdict in words, with the field and the mend where Prometheus is the trouble."""
+    url = spec.metrics.prometheus.url
+    if verdict.verdict is Verdict.ERROR:
+        return (
+            f"spec.metrics.prometheus.url: {url} does not answer ({verdict.message}); correct the URL or "
+            "let the operator's namespace reach it"
+        )
+    if verdict.verdict is Verdict.NO_DATA:
+        return (
+            f"spec.metrics.prometheus: {url} gives no verdict ({verdict.message}); see that the pods are scraped "
+            "(labels namespace and pod) and that the preset or queries fit their metrics"
+        )
+    return verdict.message
+
+
+def failing_verdict(verdict: VerdictStatus) -> Failing:
+    """The candidate broke its limits."""
+    return Failing(Reason.UNHEALTHY, verdict.message, Outcome.ROLLED_BACK)
+
+
+def approval_wait(context: Context, step: str) -> Situation:
+    """Waiting for a person."""
+    return Waiting(
+        Reason.AWAITING_APPROVAL,
+        f"waits for approval: kubectl annotate cpr {context.s.name} --overwrite "
+        f"maestro-conductor.io/approve={context.upgrade.id}/{step}",
+    )

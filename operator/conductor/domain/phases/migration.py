@@ -1,0 +1,184 @@
+"""Expanding, Migrating and Contracting: one Job per attempt, and what its answer means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.spec import ContractPolicy
+from conductor.api.status import MigrationsStatus, Outcome, Phase
+from conductor.domain.effects import CreateObject
+from conductor.domain.manifests import migration_job
+from conductor.domain.phases.context import Context
+from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
+from conductor.domain.snapshot import JobState
+
+_MIGRATE_ATTEMPTS = 3
+_WELL_ENDED: Mapping[str, frozenset[str]] = {
+    "expand": frozenset({"expanded", "migrated", "contracted", "not-applicable"}),
+    "migrate": frozenset({"migrated", "contracted", "not-applicable"}),
+    "contract": frozenset({"contracted", "not-applicable"}),
+    "backout": frozenset({"backed-out", "none", "not-applicable"}),
+}
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What an ended Job said: done well or not, and its answer as status."""
+
+    well: bool
+    status: MigrationsStatus
+    message: str
+
+
+def job_of(context: Context, verb: str) -> JobState | None:
+    """The Job of this verb's present attempt."""
+    name = names.job_name(context.s.name, context.upgrade.id, verb, context.upgrade.attempt)
+    return context.s.jobs.get(name)
+
+
+def start_or_wait(context: Context, verb: str, changes: dict[str, Any] | None = None) -> Situation | None:
+    """Start the Job or wait for it; None once it ended."""
+    migrations = context.to.spec.migrations
+    if migrations is None:
+        return None
+    job = job_of(context, verb)
+    if job is None:
+        manifest = migration_job(context.s, context.upgrade, migrations, verb)
+        name = manifest["metadata"]["name"]
+        return Acting(CreateObject(manifest), Reason.RUNNING_JOB, f"starting Job {name}", changes or {})
+    if not job.succeeded and not job.failed:
+        tail = f": {job.message}" if job.message else ""
+        return Waiting(Reason.RUNNING_JOB, f"Job {job.name} is running{tail}", context.upgrade.deadline)
+    return None
+
+
+def read(job: JobState | None, verb: str) -> JobOutcome:
+    """A Job's completion counts only with an answer that says so: exit code and termination message."""
+    answer = dict(job.answer or {}) if job else {}
+    status = MigrationsStatus.model_validate(
+        {key: answer[key] for key in answer if answer[key] is not None} | {"verb": verb}
+    )
+    well = job is not None and job.succeeded and status.state in _WELL_ENDED[verb]
+    mend = f"; {answer['mend']}" if answer.get("mend") else ""
+    said = status.message or (job.message if job else "") or "it left no answer"
+    return JobOutcome(well, status, f"Job {job.name if job else verb}: {said}{mend}")
+
+
+def expanding(context: Context) -> Situation:
+    """Additive changes and two-way synchronisation, before green exists."""
+    if context.past(context.upgrade.deadline):
+        return Failing(Reason.MIGRATE_DEADLINE, _late(context, "expand"), Outcome.REFUSED)
+    if (pending := start_or_wait(context, "expand", {"expanded": True})) is not None:
+        return pending
+    outcome = read(job_of(context, "expand"), "expand")
+    if not outcome.well:
+        return Failing(
+            Reason.EXPAND_FAILED,
+            f"spec.migrations: the expand step failed, nothing of {context.upgrade.to} runs ({outcome.message})",
+            Outcome.REFUSED,
+        )
+    return Advancing(Phase.BRINGING_UP, Reason.STARTED, outcome.message, {"migrations": outcome.status})
+
+
+def migrating(context: Context) -> Situation:
+    """The backfill; resumable, so it is tried again before it is given up."""
+    if context.to.spec.migrations is None:
+        return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
+    if context.past(context.upgrade.deadline):
+        return Failing(Reason.MIGRATE_DEADLINE, _late(context, "migrate"), Outcome.REFUSED)
+    if (pending := start_or_wait(context, "migrate")) is not None:
+        return pending
+    outcome = read(job_of(context, "migrate"), "migrate")
+    if outcome.well and outcome.status.divergence:
+        return Failing(
+            Reason.DIVERGED,
+            f"spec.migrations: {outcome.status.divergence} rows differ between the shapes of {context.upgrade.from_} "
+            f"and {context.upgrade.to}; correct the synchronisation of the expand step",
+            Outcome.REFUSED,
+            {"migrations": outcome.status},
+        )
+    if outcome.well:
+        return Advancing(Phase.VERIFYING, Reason.STARTED, outcome.message, {"migrations": outcome.status})
+    if context.upgrade.attempt < _MIGRATE_ATTEMPTS:
+        return Advancing(
+            Phase.MIGRATING,
+            Reason.MIGRATE_FAILED,
+            f"attempt {context.upgrade.attempt} failed, trying again from its cursor ({outcome.message})",
+            {"attempt": context.upgrade.attempt + 1},
+        )
+    return Failing(
+        Reason.MIGRATE_FAILED,
+        f"spec.migrations: the migrate step failed {_MIGRATE_ATTEMPTS} times ({outcome.message})",
+        Outcome.REFUSED,
+    )
+
+
+def contract_due(context: Context) -> bool:
+    """Whether this upgrade ends with its contract step."""
+    migrations = context.to.spec.migrations
+    if migrations is None or context.s.status.migrations is None:
+        return False
+    if context.s.status.migrations.state == "not-applicable":
+        return False
+    return migrations.contract is ContractPolicy.AFTER_SOAK or context.approved("contract")
+
+
+def contracting(context: Context) -> Situation:
+    """Forward only: the phase itself is the intent that closed the rollback window."""
+    if (pending := start_or_wait(context, "contract")) is not None:
+        return pending
+    outcome = read(job_of(context, "contract"), "contract")
+    if outcome.well:
+        return Ending(Outcome.SUCCEEDED, Reason.SUCCEEDED, outcome.message)
+    if _retried(context, "contract"):
+        return Advancing(
+            Phase.CONTRACTING,
+            Reason.CONTRACTING,
+            "trying the contract step again",
+            {"attempt": context.upgrade.attempt + 1},
+        )
+    return Waiting(
+        Reason.CONTRACT_FAILED,
+        f"spec.migrations: the contract step failed ({outcome.message}); mend it, then annotate "
+        f"{names.ANNOTATION_RETRY}={context.upgrade.id}/contract/{context.upgrade.attempt}",
+        stalled=True,
+    )
+
+
+def back_out_schema(context: Context) -> Situation | None:
+    """Undo the expand step after a refusal; None when there is nothing (more) to undo."""
+    if not context.upgrade.expanded or context.to.spec.migrations is None or context.from_ is None:
+        return None
+    if (pending := start_or_wait(context, "backout")) is not None:
+        return pending
+    outcome = read(job_of(context, "backout"), "backout")
+    if outcome.well:
+        return None
+    if _retried(context, "backout"):
+        return Advancing(
+            Phase.BACKING_OUT,
+            Reason.CLEANING_UP,
+            "trying the backout step again",
+            {"attempt": context.upgrade.attempt + 1},
+        )
+    return Waiting(
+        Reason.BACKOUT_FAILED,
+        f"spec.migrations: the backout step failed, {context.upgrade.from_} serves on the expanded schema "
+        f"({outcome.message}); mend it, then annotate "
+        f"{names.ANNOTATION_RETRY}={context.upgrade.id}/backout/{context.upgrade.attempt}",
+        stalled=True,
+    )
+
+
+def _retried(context: Context, verb: str) -> bool:
+    wanted = f"{context.upgrade.id}/{verb}/{context.upgrade.attempt}"
+    return context.s.annotations.get(names.ANNOTATION_RETRY) == wanted
+
+
+def _late(context: Context, verb: str) -> str:
+    return (
+        f"spec.deadlines.migrate: the {verb} step did not end in time; look at `kubectl logs job/"
+        f"{names.job_name(context.s.name, context.upgrade.id, verb, context.upgrade.attempt)}` or raise the deadline"
+    )

@@ -1,0 +1,101 @@
+"""Preflight and Bootstrapping: record the revision, pin its configuration, and refuse what cannot work."""
+
+from collections.abc import Callable
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+from conductor.domain.effects import CreateObject, PinConfigMap
+from conductor.domain.manifests import revision_record
+from conductor.domain.phases.context import Context
+from conductor.domain.revision import Revision, grace_problem, referenced_config_maps
+from conductor.domain.routing import services_of
+from conductor.domain.situation import Acting, Advancing, Failing, Situation
+from conductor.domain.snapshot import Snapshot
+
+Gate = Callable[[Context], tuple[Reason, str] | None]
+
+
+def record(s: Snapshot) -> Acting | None:
+    """Write down what was asked for before anything of it runs; None once that is done."""
+    if s.spec is None or s.digest in s.revisions:
+        return None
+    revision = Revision(hash=s.digest, spec=s.spec, pinned=referenced_config_maps(s.spec))
+    raw = s.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return Acting(
+        CreateObject(revision_record(s, revision, raw)),
+        Reason.CREATING_REVISION,
+        f"recording revision {revision.hash}",
+    )
+
+
+def services_are_ours(context: Context) -> tuple[Reason, str] | None:
+    """A Service that somebody else made or that another release switches is not touched."""
+    s = context.s
+    for component, service in services_of(context.to):
+        for name in (service.name, names.preview_name(service.name)):
+            state = s.services.get(name)
+            if state is None or state.release == s.name:
+                continue
+            owner = (
+                f"belongs to release {state.release}" if state.release else "was not made by this operator"
+            )
+            return (
+                Reason.FOREIGN_SERVICE,
+                f"spec.components[{component.name}].services[].name: Service {name} {owner}; choose another name, "
+                "or delete that Service and let the operator create it",
+            )
+    return None
+
+
+def grace_outlasts_drain(context: Context) -> tuple[Reason, str] | None:
+    """A pod that is killed before its drain ends loses requests."""
+    for component in context.to.spec.components:
+        if (problem := grace_problem(component, context.to.spec.pre_stop_hook)) is not None:
+            return Reason.GRACE_TOO_SHORT, problem
+    return None
+
+
+def templates_are_accepted(context: Context) -> tuple[Reason, str] | None:
+    """The API server has the last word on a template: it was asked by dry-run."""
+    if context.s.rejections:
+        return Reason.TEMPLATE_REJECTED, context.s.rejections[0]
+    return None
+
+
+def config_maps_exist(context: Context) -> tuple[Reason, str] | None:
+    """A ConfigMap that a template needs must be there to be pinned."""
+    missing = sorted(set(context.to.pinned) & context.s.missing_config_maps)
+    if missing:
+        return (
+            Reason.CONFIG_MISSING,
+            f"spec.components[].template: ConfigMap {missing[0]} does not exist in namespace {context.s.namespace}; "
+            "create it, or mark the reference optional",
+        )
+    return None
+
+
+GATES: tuple[Gate, ...] = (services_are_ours, grace_outlasts_drain, config_maps_exist, templates_are_accepted)
+
+
+def preflight(context: Context) -> Situation:
+    """All gates, then the pinned copies; no side effect on anything that serves."""
+    s = context.s
+    for gate in GATES:
+        if (refusal := gate(context)) is not None:
+            return Failing(*refusal, outcome=Outcome.REFUSED)
+    for source in context.to.pinned:
+        target = names.pinned_name(source, context.to.hash)
+        if target not in s.config_maps:
+            labels = {
+                names.LABEL_RELEASE: s.name,
+                names.LABEL_REVISION: context.to.hash,
+                names.LABEL_ROLE: names.ROLE_PINNED,
+            }
+            return Acting(
+                PinConfigMap(source, target, labels),
+                Reason.PINNING_CONFIG,
+                f"pinning ConfigMap {source} as {target}",
+            )
+    following = Phase.EXPANDING if context.to.spec.migrations else Phase.BRINGING_UP
+    return Advancing(following, Reason.STARTED, "preflight passed")

@@ -1,0 +1,126 @@
+"""RollingBack and BackingOut: traffic first, everything else after.
+
+Decided and done from the release, Services, Pods and EndpointSlices alone; no sample can hold it up.
+"""
+
+import math
+from datetime import timedelta
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+from conductor.domain.effects import DeleteObjects, ScaleDeployment
+from conductor.domain.phases.context import Context
+from conductor.domain.phases.migration import back_out_schema
+from conductor.domain.phases.switching import publish_colour
+from conductor.domain.phases.workers import hand_over
+from conductor.domain.pods import standby_replicas
+from conductor.domain.revision import Revision
+from conductor.domain.routing import endpoints_gap, pointing_at, proxies_settled, services_of, switch_to
+from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
+from conductor.domain.snapshot import served_components
+
+#: How long a full standby is waited for before half of it will do: users are on a bad version.
+_FULL_STANDBY_PATIENCE = timedelta(seconds=20)
+
+
+def rolling_back(context: Context) -> Situation:
+    """Point every Service back, hand the workers back, publish, then drain the losing colour."""
+    target = context.from_
+    upgrade = context.upgrade
+    if target is None:
+        return Advancing(Phase.BACKING_OUT, Reason.CLEANING_UP, "there is no former version to go back to")
+    if not pointing_at(context.s, target):
+        if (hold := _target_not_ready(context, target)) is not None:
+            return hold
+        return Acting(
+            switch_to(context.s, target),
+            Reason.SWITCHING,
+            f"pointing all Services back at {target.version}",
+            {"switched_back_at": context.s.now},
+        )
+    if upgrade.switched_back_at is None:
+        return Advancing(
+            Phase.ROLLING_BACK, Reason.PROVING_ROUTING, "traffic is back", {"switched_back_at": context.s.now}
+        )
+    if (move := hand_over(context.s, target, context.to)) is not None and isinstance(move, Acting):
+        return move
+    colour = upgrade.from_colour
+    if colour is not None and (publish := publish_colour(context, str(colour))) is not None:
+        return publish
+    if (gap := endpoints_gap(context.s, target)) is not None:
+        return Waiting(Reason.PROVING_ROUTING, gap)
+    if not proxies_settled(context.s, upgrade.switched_back_at):
+        return Waiting(
+            Reason.PROVING_ROUTING,
+            "node proxies take over the new endpoints",
+            context.s.now + timedelta(seconds=0.5),
+        )
+    if (removal := _remove_candidate(context)) is not None:
+        return removal
+    if move is not None:
+        return move
+    return _end(context)
+
+
+def backing_out(context: Context) -> Situation:
+    """No user met the candidate: delete it, undo the expand step."""
+    if (removal := _remove_candidate(context)) is not None:
+        return removal
+    if (move := back_out_schema(context)) is not None:
+        return move
+    return _end(context)
+
+
+def _end(context: Context) -> Ending:
+    failure = context.upgrade.failure
+    outcome = failure.outcome if failure else Outcome.ABORTED
+    reason = Reason(failure.reason) if failure else Reason.ABORTED
+    message = failure.message if failure else "the upgrade was taken back"
+    if context.upgrade.took_traffic and context.upgrade.expanded:
+        message += (
+            f" ({Reason.EXPANDED_KEPT}: {context.to.version} may have written, so the expanded schema stays; "
+            "both versions work on it)"
+        )
+    return Ending(outcome, reason, message)
+
+
+def _target_not_ready(context: Context, target: Revision) -> Situation | None:
+    s = context.s
+    decided_at = context.upgrade.decided_at or s.now
+    patient = s.now - decided_at < _FULL_STANDBY_PATIENCE
+    for component in served_components(target):
+        base = standby_replicas(s, component.name, context.to, target)
+        workload = s.workload(component.name, target.hash)
+        if workload is not None and workload.replicas < base:
+            return Acting(
+                ScaleDeployment(workload.name, base),
+                Reason.TARGET_NOT_READY,
+                f"scaling {workload.name} back to {base}",
+            )
+        ready = len(s.ready_pods(target.hash, component.name))
+        enough = base if patient else math.ceil(base / 2)
+        if ready < enough:
+            return Waiting(
+                Reason.TARGET_NOT_READY,
+                f"{target.version} has {ready} of {base} pods of {component.name} ready; traffic is held where it is, "
+                "it is never pointed at nothing",
+                decided_at + _FULL_STANDBY_PATIENCE if patient else None,
+                stalled=not patient,
+            )
+    return None
+
+
+def _remove_candidate(context: Context) -> Situation | None:
+    s, to = context.s, context.to
+    objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision == to.hash]
+    objects += [
+        ("Service", name)
+        for _, service in services_of(to)
+        if (name := names.preview_name(service.name)) in s.services and s.services[name].release == s.name
+    ]
+    if objects:
+        return Acting(DeleteObjects(tuple(objects)), Reason.DRAINING, f"removing {to.version}")
+    if left := s.pods_of(to.hash):
+        return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
+    return None

@@ -1,0 +1,115 @@
+"""Soaking: users are on the candidate; the old colour is shed surge-first and stays able to take them back."""
+
+import math
+from collections.abc import Sequence
+
+from conductor.api.reasons import Reason
+from conductor.api.spec import NoDataPolicy
+from conductor.api.status import Outcome, Phase, Verdict
+from conductor.domain.effects import DeletePods, ScaleDeployment
+from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
+from conductor.domain.phases.migration import contract_due
+from conductor.domain.pods import lost_readiness, standby_replicas, trouble
+from conductor.domain.revision import Revision
+from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
+from conductor.domain.snapshot import Pod, served_components
+
+#: After a first wave of one pod, a third of the colour at a time.
+_WAVES = 3
+
+
+def soaking(context: Context) -> Situation:
+    """Health first, then shedding, then time, then a person."""
+    s, upgrade = context.s, context.upgrade
+    if context.from_ is None:
+        return Ending(Outcome.SUCCEEDED, Reason.BOOTSTRAPPED, f"{context.to.version} serves")
+    if (found := trouble(s, context.to)) is not None:
+        return Failing(*found)
+    if (lost := lost_readiness(s, context.to)) is not None:
+        return Failing(Reason.READINESS_LOST, lost)
+    verdict = context.verdict()
+    seen = {"last_verdict": verdict}
+    if verdict.verdict is Verdict.UNHEALTHY:
+        return failing_verdict(verdict)
+    if (move := shed(context, context.from_)) is not None:
+        return move if isinstance(move, Acting) else Waiting(move.reason, move.message, changes=seen)
+    until = (upgrade.switched_at or upgrade.phase_started_at) + context.spec.soak
+    if s.now < until:
+        return Waiting(
+            Reason.SOAKING, f"{context.to.version} serves, rollback window open", until, changes=seen
+        )
+    if verdict.verdict is not Verdict.HEALTHY:
+        if context.spec.traffic.switch_health.no_data is NoDataPolicy.ROLLBACK:
+            return Failing(Reason.NO_DATA, explain(verdict, context.spec), changes=seen)
+        reason = Reason.PROMETHEUS_ERROR if verdict.verdict is Verdict.ERROR else Reason.NO_DATA
+        return Waiting(reason, explain(verdict, context.spec), changes=seen)
+    if context.spec.approval.before_contract and not context.approved("contract"):
+        return approval_wait(context, "contract")
+    return Advancing(Phase.CLOSING, Reason.PROVING_SILENCE, verdict.message, seen)
+
+
+def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
+    """Next move that makes clients of `losing` reconnect; None once none of its pods ever served them.
+
+    Surge first: the standby is never smaller than what it may have to take back.
+    """
+    s = context.s
+    switched_at = context.upgrade.switched_at
+    if switched_at is None:
+        return None
+    for component in served_components(losing):
+        workload = s.workload(component.name, losing.hash)
+        if workload is None:
+            continue
+        base = standby_replicas(s, component.name, context.to, losing)
+        present = [pod for pod in s.pods_of(losing.hash, component.name) if not pod.terminating]
+        ready = [pod for pod in present if pod.ready]
+        served = sorted((pod for pod in present if pod.created_at < switched_at), key=lambda pod: pod.name)
+        if not served:
+            if workload.replicas != base:
+                return Acting(
+                    ScaleDeployment(workload.name, base),
+                    Reason.SHEDDING,
+                    f"standby {component.name} at {base}",
+                )
+            continue
+        wave = _wave(served, present, base)
+        if workload.replicas < base + len(wave):
+            return Acting(
+                ScaleDeployment(workload.name, base + len(wave)),
+                Reason.SHEDDING,
+                f"surge of {len(wave)} before shedding {component.name}",
+            )
+        if len(ready) < base + len(wave):
+            return Waiting(
+                Reason.SHEDDING, f"standby of {component.name}: {len(ready)}/{base + len(wave)} pods ready"
+            )
+        return Acting(
+            DeletePods(tuple((pod.name, pod.uid) for pod in wave)),
+            Reason.SHEDDING,
+            f"shedding {len(wave)} pod(s) of {component.name}, {len(served)} left with users' connections",
+        )
+    return None
+
+
+def _wave(served: Sequence[Pod], present: Sequence[Pod], base: int) -> Sequence[Pod]:
+    fresh = len(present) - len(served)
+    started = fresh >= 2 or len(served) < base
+    size = max(1, math.ceil(base / _WAVES)) if started else 1
+    return served[:size]
+
+
+def after_closing(context: Context) -> Situation:
+    """Contract if it is due, else the end; a deferred contract is named."""
+    if contract_due(context):
+        return Advancing(Phase.CONTRACTING, Reason.CONTRACTING, "the rollback window is closed")
+    migrations = context.s.status.migrations
+    if (
+        context.to.spec.migrations is not None
+        and migrations
+        and migrations.state not in ("not-applicable", "contracted")
+    ):
+        return Ending(
+            Outcome.SUCCEEDED, Reason.CONTRACT_PENDING, "upgraded; the contract step is still to be approved"
+        )
+    return Ending(Outcome.SUCCEEDED, Reason.SUCCEEDED, f"upgraded to {context.to.version}")

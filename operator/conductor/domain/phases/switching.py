@@ -1,0 +1,62 @@
+"""Switching: all components to the candidate as one effect, then the proof that traffic went there."""
+
+from datetime import timedelta
+
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+from conductor.domain.effects import CreateObject, PublishColour
+from conductor.domain.manifests import serving_service
+from conductor.domain.phases.context import Context
+from conductor.domain.phases.workers import hand_over
+from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.routing import data_path_gap, endpoints_gap, missing_services, pointing_at, switch_to
+from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+
+#: A data path that is not proven by then is broken; users are on it.
+_PROOF_PATIENCE = timedelta(seconds=60)
+
+
+def switching(context: Context) -> Situation:
+    """Services, proof, workers, the published colour; in this order."""
+    s, to, upgrade = context.s, context.to, context.upgrade
+    for component, service in missing_services(s, to):
+        return Acting(
+            CreateObject(serving_service(s, to, component, service)),
+            Reason.SWITCHING,
+            f"creating Service {service.name}",
+            {"took_traffic": True, "switched_at": s.now},
+        )
+    if not upgrade.took_traffic and (found := trouble(s, to)) is not None:
+        return Failing(*found, outcome=Outcome.REFUSED)
+    if (lost := lost_readiness(s, to)) is not None:
+        return Failing(Reason.READINESS_LOST, lost)
+    if not pointing_at(s, to):
+        return Acting(
+            switch_to(s, to),
+            Reason.SWITCHING,
+            f"pointing all Services at {to.version}",
+            {"took_traffic": True, "switched_at": s.now},
+        )
+    since = upgrade.switched_at or s.now
+    gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
+    if gap is not None:
+        if s.now - since > _PROOF_PATIENCE:
+            return Failing(Reason.ROUTING_UNPROVEN, gap)
+        return Waiting(Reason.PROVING_ROUTING, gap, since + _PROOF_PATIENCE)
+    if (move := hand_over(s, to, context.from_)) is not None:
+        return move
+    if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
+        return publish
+    return Advancing(Phase.SOAKING, Reason.SOAKING, f"all traffic is on {to.version}")
+
+
+def publish_colour(context: Context, colour: str) -> Acting | None:
+    """Keep the traffic ConfigMap true; None when it is."""
+    name = context.to.spec.traffic.config_map
+    if name is None or context.s.published_colour == colour:
+        return None
+    return Acting(
+        PublishColour(name, colour, context.s.traffic_config_map_exists),
+        Reason.PUBLISHING_COLOUR,
+        f"publishing {colour} in ConfigMap {name}",
+    )

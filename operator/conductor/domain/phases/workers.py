@@ -1,0 +1,48 @@
+"""Handing over components without a Service: Exclusive never lets two versions work, Overlap never none."""
+
+from conductor.api.reasons import Reason
+from conductor.api.spec import Handover
+from conductor.domain.effects import ScaleDeployment
+from conductor.domain.revision import Revision
+from conductor.domain.situation import Acting, Situation, Waiting
+from conductor.domain.snapshot import Snapshot, worker_components
+
+
+def hand_over(s: Snapshot, gaining: Revision, losing: Revision | None) -> Situation | None:
+    """Next move of the handover from `losing` to `gaining`; None once it is complete."""
+    for component in worker_components(gaining):
+        stop = _stop(s, component.name, losing)
+        start = _start(s, component.name, component.replicas, gaining)
+        exclusive = component.effective_handover is Handover.EXCLUSIVE
+        for move in (stop, start) if exclusive else (start, stop):
+            if move is not None:
+                return move
+    return None
+
+
+def _stop(s: Snapshot, component: str, losing: Revision | None) -> Situation | None:
+    if losing is None:
+        return None
+    workload = s.workload(component, losing.hash)
+    if workload is not None and workload.replicas > 0:
+        return Acting(
+            ScaleDeployment(workload.name, 0), Reason.HANDING_OVER, f"stopping workers of {losing.version}"
+        )
+    if s.pods_of(losing.hash, component):
+        return Waiting(Reason.HANDING_OVER, f"workers of {losing.version} finish what they hold")
+    return None
+
+
+def _start(s: Snapshot, component: str, replicas: int, gaining: Revision) -> Situation | None:
+    workload = s.workload(component, gaining.hash)
+    if workload is None:
+        return None
+    if workload.replicas < replicas:
+        return Acting(
+            ScaleDeployment(workload.name, replicas),
+            Reason.HANDING_OVER,
+            f"starting workers of {gaining.version}",
+        )
+    if len(s.ready_pods(gaining.hash, component)) < replicas:
+        return Waiting(Reason.HANDING_OVER, f"workers of {gaining.version} become ready")
+    return None

@@ -1,0 +1,324 @@
+"""plan(snapshot, situation) -> plan: the status to write first, the one effect to make then, when to wake."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from conductor.api.reasons import Reason
+from conductor.api.spec import Colour
+from conductor.api.status import (
+    Failure,
+    Intent,
+    LastUpgrade,
+    MigrationsStatus,
+    Outcome,
+    Phase,
+    ReleaseStatus,
+    TimelineEntry,
+    UpgradeStatus,
+    VerdictStatus,
+)
+from conductor.domain.conditions import conditions
+from conductor.domain.effects import Effect
+from conductor.domain.situation import (
+    Acting,
+    Advancing,
+    Ending,
+    Failing,
+    Rejecting,
+    Situation,
+    Starting,
+    Waiting,
+)
+from conductor.domain.snapshot import Snapshot
+
+#: An unchanged verdict is written again only this often: samples come every two seconds.
+_VERDICT_REFRESH = timedelta(seconds=10)
+_TIMELINE_LIMIT = 40
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """An Event to be shown in `kubectl describe`."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this pass does, in this order: write `status` (where it changed), announce, make `effect`."""
+
+    status: ReleaseStatus
+    effect: Effect | None = None
+    wake_at: datetime | None = None
+    again: bool = False
+    announcements: tuple[Announcement, ...] = ()
+
+
+def plan(s: Snapshot, situation: Situation) -> Plan:
+    """From a situation to what is done about it."""
+    match situation:
+        case Waiting():
+            return _wait(s, situation)
+        case Acting():
+            return _act(s, situation)
+        case Advancing():
+            return _advance(s, situation)
+        case Starting():
+            return _start(s, situation)
+        case Failing():
+            return _fail(s, situation)
+        case Ending():
+            return _end(s, situation)
+        case Rejecting():
+            return _reject(s, situation)
+
+
+def _wait(s: Snapshot, situation: Waiting) -> Plan:
+    status = _with_upgrade(s, s.status, situation.changes)
+    phase = status.phase
+    if s.status.upgrade is None and s.status.active_revision:
+        phase = Phase.STABLE
+    failed = status.failed_digest
+    if situation.reason is Reason.STABLE:
+        failed = ""
+    status = status.model_copy(
+        update={
+            "phase": phase,
+            "reason": situation.reason,
+            "message": situation.message,
+            "failed_digest": failed,
+        }
+    )
+    warned = situation.stalled or situation.reason in (Reason.NO_DATA, Reason.PROMETHEUS_ERROR)
+    news = s.status.reason != situation.reason
+    shown = (Announcement(situation.reason, situation.message, warned),) if news and warned else ()
+    return _finish(s, status, stalled=situation.stalled, wake_at=situation.until, announcements=shown)
+
+
+def _act(s: Snapshot, situation: Acting) -> Plan:
+    changes = dict(situation.changes)
+    changes["intent"] = Intent(effect=situation.effect.name, subject=situation.effect.subject[:250], at=s.now)
+    traffic = s.status.traffic
+    if "reversions" in changes:
+        traffic = traffic.model_copy(update={"reversions": changes.pop("reversions")})
+    status = _with_upgrade(s, s.status, changes)
+    status = status.model_copy(
+        update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
+    )
+    news = s.status.message != situation.message
+    warned = situation.reason is Reason.TRAFFIC_REVERTED
+    shown = (Announcement(situation.reason, situation.message, warned),) if news else ()
+    return _finish(s, status, effect=situation.effect, again=True, announcements=shown)
+
+
+def _advance(s: Snapshot, situation: Advancing) -> Plan:
+    status = _with_upgrade(s, s.status, situation.changes)
+    if situation.phase is not s.status.phase:
+        status = _enter(s, status, situation.phase)
+    status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
+    if situation.phase is Phase.SOAKING and status.upgrade is not None:
+        status = _converged(s, status, status.upgrade)
+    shown = Announcement(situation.reason, f"{situation.phase}: {situation.message}")
+    return _finish(s, status, again=True, announcements=(shown,))
+
+
+def _start(s: Snapshot, situation: Starting) -> Plan:
+    sequence = s.status.sequence + 1
+    serving = s.status.traffic.current
+    first = s.spec.traffic.current if s.spec else Colour.BLUE
+    upgrade = UpgradeStatus(
+        id=upgrade_id(s.uid, sequence),
+        sequence=sequence,
+        from_=s.status.active_version,
+        to=situation.version,
+        from_revision=s.status.active_revision,
+        to_revision=situation.revision,
+        from_colour=serving,
+        to_colour=serving.other if serving else first,
+        started_at=s.now,
+        phase_started_at=s.now,
+    )
+    status = s.status.model_copy(
+        update={
+            "sequence": sequence,
+            "upgrade": upgrade,
+            "candidate_revision": situation.revision,
+            "failed_digest": "",
+            "migrations": None,
+            "traffic": s.status.traffic.model_copy(update={"reversions": 0}),
+            "reason": Reason.STARTED,
+            "message": situation.message,
+        }
+    )
+    status = _enter(s, status, situation.phase)
+    return _finish(s, status, again=True, announcements=(Announcement(Reason.STARTED, situation.message),))
+
+
+def _fail(s: Snapshot, situation: Failing) -> Plan:
+    upgrade = s.status.upgrade
+    if upgrade is None:
+        return _reject(s, Rejecting(situation.reason, situation.message))
+    back = Phase.ROLLING_BACK if upgrade.took_traffic else Phase.BACKING_OUT
+    failure = Failure(reason=situation.reason, message=situation.message, outcome=situation.outcome)
+    changes = {**situation.changes, "failure": failure, "decided_at": s.now}
+    status = _enter(s, _with_upgrade(s, s.status, changes), back)
+    status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
+    shown = Announcement(situation.reason, situation.message, warning=True)
+    return _finish(s, status, again=True, announcements=(shown,))
+
+
+def _end(s: Snapshot, situation: Ending) -> Plan:
+    upgrade = s.status.upgrade
+    if upgrade is None:
+        return _finish(s, s.status)
+    succeeded = situation.outcome is Outcome.SUCCEEDED
+    last = LastUpgrade(
+        id=upgrade.id,
+        from_=upgrade.from_,
+        to=upgrade.to,
+        outcome=situation.outcome,
+        reason=situation.reason,
+        message=situation.message,
+        started_at=upgrade.started_at,
+        ended_at=s.now,
+        decided_at=upgrade.decided_at,
+        switched_at=upgrade.switched_at,
+        switched_back_at=upgrade.switched_back_at,
+        timeline=_closed(upgrade.timeline, s.now),
+    )
+    remembered = situation.outcome is not Outcome.ABORTED or s.digest == upgrade.to_revision
+    settled = Phase.STABLE if succeeded or upgrade.from_revision else Phase.PENDING
+    update: dict[str, Any] = {
+        "phase": settled,
+        "reason": situation.reason,
+        "message": situation.message,
+        "upgrade": None,
+        "candidate_revision": "",
+        "last_upgrade": last,
+        "failed_digest": upgrade.to_revision if remembered and not succeeded else "",
+    }
+    if not succeeded and upgrade.from_revision:
+        colour = upgrade.from_colour
+        update |= {
+            "active_revision": upgrade.from_revision,
+            "active_version": upgrade.from_,
+            "standby_revision": "",
+            "traffic": _all_on(s, colour) if colour else s.status.traffic,
+        }
+    if succeeded:
+        update["last_good_revision"] = upgrade.to_revision
+    status = s.status.model_copy(update=update)
+    shown = Announcement(situation.reason, situation.message, warning=not succeeded)
+    return _finish(s, status, again=True, announcements=(shown,))
+
+
+def _reject(s: Snapshot, situation: Rejecting) -> Plan:
+    news = s.status.message != situation.message
+    status = s.status.model_copy(update={"reason": situation.reason, "message": situation.message})
+    shown = (Announcement(situation.reason, situation.message, warning=True),) if news else ()
+    return _finish(s, status, rejected=True, announcements=shown)
+
+
+def upgrade_id(uid: str, sequence: int) -> str:
+    """Short, deterministic and never used twice for one release."""
+    return "u" + hashlib.sha256(f"{uid}/{sequence}".encode()).hexdigest()[:8]
+
+
+def _with_upgrade(s: Snapshot, status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStatus:
+    changes = dict(changes)
+    update: dict[str, Any] = {}
+    migrations = changes.pop("migrations", None)
+    if isinstance(migrations, MigrationsStatus):
+        update["migrations"] = migrations
+    if status.upgrade is not None and changes:
+        verdict = changes.get("last_verdict")
+        former = status.upgrade.last_verdict
+        if isinstance(verdict, VerdictStatus) and former is not None and former.verdict is verdict.verdict:
+            if verdict.at - former.at < _VERDICT_REFRESH:
+                changes["last_verdict"] = former
+        update["upgrade"] = status.upgrade.model_copy(update=changes)
+    return status.model_copy(update=update)
+
+
+def _enter(s: Snapshot, status: ReleaseStatus, phase: Phase) -> ReleaseStatus:
+    upgrade = status.upgrade
+    if upgrade is None:
+        return status.model_copy(update={"phase": phase})
+    timeline = (*_closed(upgrade.timeline, s.now), TimelineEntry(phase=phase, started_at=s.now))
+    update: dict[str, Any] = {
+        "phase_started_at": s.now,
+        "timeline": timeline[-_TIMELINE_LIMIT:],
+        "deadline": _deadline(s, phase),
+    }
+    if phase in (Phase.MIGRATING, Phase.CONTRACTING, Phase.BACKING_OUT, Phase.ROLLING_BACK):
+        update["attempt"] = 1
+    return status.model_copy(update={"phase": phase, "upgrade": upgrade.model_copy(update=update)})
+
+
+def _deadline(s: Snapshot, phase: Phase) -> datetime | None:
+    spec = s.spec or (s.active.spec if s.active else None)
+    if spec is None:
+        return None
+    limits = spec.deadlines
+    allowed = {
+        Phase.EXPANDING: limits.migrate,
+        Phase.MIGRATING: limits.migrate,
+        Phase.BRINGING_UP: limits.bring_up,
+        Phase.VERIFYING: limits.verify,
+        Phase.RAMPING: limits.ramp,
+        Phase.ROLLING_BACK: limits.rollback,
+    }.get(phase)
+    return s.now + allowed if allowed is not None else None
+
+
+def _closed(timeline: tuple[TimelineEntry, ...], now: datetime) -> tuple[TimelineEntry, ...]:
+    return tuple(
+        entry if entry.ended_at is not None else entry.model_copy(update={"ended_at": now})
+        for entry in timeline
+    )
+
+
+def _converged(s: Snapshot, status: ReleaseStatus, upgrade: UpgradeStatus) -> ReleaseStatus:
+    return status.model_copy(
+        update={
+            "traffic": _all_on(s, upgrade.to_colour).model_copy(update={"switched_at": upgrade.switched_at}),
+            "active_revision": upgrade.to_revision,
+            "active_version": upgrade.to,
+            "standby_revision": upgrade.from_revision,
+        }
+    )
+
+
+def _all_on(s: Snapshot, colour: Colour) -> Any:
+    return s.status.traffic.model_copy(
+        update={
+            "current": colour,
+            "blue": 100 if colour is Colour.BLUE else 0,
+            "green": 100 if colour is Colour.GREEN else 0,
+            "converged_at": s.now,
+        }
+    )
+
+
+def _finish(
+    s: Snapshot,
+    status: ReleaseStatus,
+    stalled: bool = False,
+    rejected: bool = False,
+    effect: Effect | None = None,
+    wake_at: datetime | None = None,
+    again: bool = False,
+    announcements: tuple[Announcement, ...] = (),
+) -> Plan:
+    status = status.model_copy(update={"epoch": s.epoch, "observed_generation": s.generation})
+    if s.spec is None and not rejected and s.generation != s.status.observed_generation:
+        told = "; ".join(str(finding) for finding in s.findings[:3])
+        announcements = (*announcements, Announcement(Reason.INVALID_SPEC, told, warning=True))
+    status = status.model_copy(
+        update={"conditions": conditions(status, s.generation, stalled, rejected, s.now)}
+    )
+    return Plan(status, effect, wake_at, again, announcements)

@@ -1,0 +1,94 @@
+"""Hard signals from pods: why a revision cannot come up or stay up, in words that name the mend."""
+
+import math
+from datetime import timedelta
+
+from conductor.api.reasons import Reason
+from conductor.domain.revision import Revision
+from conductor.domain.snapshot import Pod, Snapshot, served_components
+
+#: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
+_IMAGE_PATIENCE = timedelta(seconds=30)
+_SCHEDULING_PATIENCE = timedelta(seconds=30)
+_IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CRASH_RESTARTS = 3
+
+
+def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
+    """The first thing that keeps this revision from running and will not mend itself, or None."""
+    for pod in s.pods_of(revision.hash):
+        if pod.terminating:
+            continue
+        if (found := _pod_trouble(s, pod)) is not None:
+            return found
+    return None
+
+
+def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
+    where = f"spec.components[{pod.component}].template"
+    age = s.now - pod.created_at
+    if pod.waiting_reason in _IMAGE_REASONS and age >= _IMAGE_PATIENCE:
+        return (
+            Reason.IMAGE_UNAVAILABLE,
+            f"{where}.spec.containers[].image: {pod.image} cannot be pulled ({pod.waiting_reason}: "
+            f"{pod.waiting_message}); push the image, correct its name or give imagePullSecrets",
+        )
+    if pod.unschedulable and age >= _SCHEDULING_PATIENCE:
+        return (
+            Reason.UNSCHEDULABLE,
+            f"{where}: pod {pod.name} fits no node ({pod.unschedulable}); free or add capacity, "
+            "or lower resources.requests",
+        )
+    if pod.waiting_reason == "CrashLoopBackOff" or pod.restarts >= _CRASH_RESTARTS:
+        return (
+            Reason.CRASH_LOOPING,
+            f"{where}: pod {pod.name} ended {pod.restarts} times ({pod.waiting_message or 'see its log'}); "
+            f"look at `kubectl logs {pod.name} --previous` and correct the template or the image",
+        )
+    return None
+
+
+def not_ready(s: Snapshot, revision: Revision) -> list[str]:
+    """Components of a revision whose ready pods are fewer than their Deployment asks for, as `api 2/5`."""
+    short: list[str] = []
+    for component in revision.spec.components:
+        workload = s.workload(component.name, revision.hash)
+        asked = workload.replicas if workload else component.replicas
+        ready = len(s.ready_pods(revision.hash, component.name))
+        if ready < asked or workload is None or not workload.observed:
+            short.append(f"{component.name} {ready}/{asked}")
+    return short
+
+
+def lost_readiness(s: Snapshot, revision: Revision) -> str | None:
+    """A component that serves users with less than half of its pods, or None: no reason to wait for a window."""
+    for component in served_components(revision):
+        workload = s.workload(component.name, revision.hash)
+        asked = workload.replicas if workload else component.replicas
+        ready = len(s.ready_pods(revision.hash, component.name))
+        if ready < math.ceil(asked / 2):
+            return f"component {component.name} has {ready} of {asked} pods ready"
+    return None
+
+
+def wanted_replicas(s: Snapshot, component: str, to: Revision, from_: Revision | None) -> int:
+    """How many pods a component of the candidate gets.
+
+    What the spec says, unless somebody or an autoscaler scaled the active one away from its own
+    spec: then at least as many as serve now.
+    """
+    asked = to.spec.component(component).replicas
+    if from_ is None:
+        return asked
+    serving = s.workload(component, from_.hash)
+    declared = next((c.replicas for c in from_.spec.components if c.name == component), None)
+    if serving is None or serving.replicas == declared:
+        return asked
+    return max(asked, serving.replicas)
+
+
+def standby_replicas(s: Snapshot, component: str, active: Revision, standby: Revision) -> int:
+    """How many pods the standby needs to carry what the active colour carries now."""
+    declared = standby.spec.component(component).replicas
+    serving = s.workload(component, active.hash)
+    return max(declared, serving.replicas if serving else 0)

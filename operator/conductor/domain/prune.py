@@ -1,0 +1,42 @@
+"""What of former revisions may go once a release is Stable."""
+
+from conductor.api import names
+from conductor.domain.routing import services_of
+from conductor.domain.snapshot import Snapshot
+
+#: Kept besides the active one, so that `rollbackTo` has somewhere to go.
+KEPT_REVISIONS = 5
+
+
+def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Objects of revisions past the limit, and anything that a finished upgrade left running."""
+    active = s.active
+    if active is None:
+        return ()
+    recent = [
+        s.status.active_revision,
+        s.status.standby_revision,
+        s.status.last_good_revision,
+        s.status.failed_digest,
+    ]
+    others = [hash_ for hash_ in s.revisions if hash_ not in recent]
+    doomed = frozenset(others[: max(0, len(s.revisions) - 1 - KEPT_REVISIONS)])
+    # A standby at zero pods costs nothing and is a quick way back; anything else of no role goes.
+    objects = [
+        ("Deployment", workload.name)
+        for workload in s.workloads
+        if workload.revision in doomed or (workload.revision not in s.revisions)
+    ]
+    objects += [
+        ("Service", name)
+        for _, service in services_of(active)
+        if (name := names.preview_name(service.name)) in s.services and s.services[name].release == s.name
+    ]
+    objects += [
+        ("ConfigMap", names.pinned_name(source, hash_))
+        for hash_ in sorted(doomed)
+        for source in s.revisions[hash_].pinned
+        if names.pinned_name(source, hash_) in s.config_maps
+    ]
+    objects += [("ControllerRevision", names.revision_name(s.name, hash_)) for hash_ in sorted(doomed)]
+    return tuple(objects)

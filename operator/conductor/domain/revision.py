@@ -1,0 +1,172 @@
+"""Revisions: the immutable record of what was asked for, and how its Deployments are rendered from it."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from conductor.api import names
+from conductor.api.spec import Colour, Component, PreStopHook, ReleaseSpec
+
+#: What the pod still needs after preStop has used all of its time: SIGTERM handling of an ordinary server.
+GRACE_AFTER_DRAIN_SECONDS = 15
+DEFAULT_GRACE_SECONDS = 30
+
+
+class Revision(BaseModel):
+    """One accepted spec under its digest, with the names of the ConfigMaps that were pinned for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hash: str
+    spec: ReleaseSpec
+    pinned: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        return self.spec.version
+
+
+def digest(raw_spec: Mapping[str, Any]) -> str:
+    """Digest of the part of a spec that runs: version, components and preStop hook, as the user wrote them.
+
+    Taken over the input and not over what we render, so that an upgrade of the operator re-renders
+    nothing. Replicas are left out: they are applied at creation only.
+    """
+    components = [
+        {key: value for key, value in component.items() if key != "replicas"}
+        for component in raw_spec.get("components", [])
+    ]
+    running = {
+        "version": raw_spec.get("version"),
+        "components": components,
+        "preStopHook": raw_spec.get("preStopHook", {}),
+    }
+    canonical = json.dumps(running, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[: names.HASH_LENGTH]
+
+
+def referenced_config_maps(spec: ReleaseSpec) -> tuple[str, ...]:
+    """ConfigMaps that the templates use and that are to be pinned; the traffic ConfigMap stays live."""
+    found: set[str] = set()
+    for component in spec.components:
+        _visit_config_maps(component.template.get("spec", {}), found, None)
+    found.discard(spec.traffic.config_map or "")
+    return tuple(sorted(found))
+
+
+def _visit_config_maps(pod: dict[str, Any], found: set[str], renames: Mapping[str, str] | None) -> None:
+    """Collect names of referenced ConfigMaps and, where `renames` has one, put the new name in place."""
+
+    def meet(holder: dict[str, Any]) -> None:
+        name = holder.get("name", "")
+        if name and not holder.get("optional"):
+            found.add(name)
+        if renames and name in renames:
+            holder["name"] = renames[name]
+
+    for volume in pod.get("volumes", []):
+        if "configMap" in volume:
+            meet(volume["configMap"])
+        for source in volume.get("projected", {}).get("sources", []):
+            if "configMap" in source:
+                meet(source["configMap"])
+    for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
+        for source in container.get("envFrom", []):
+            if "configMapRef" in source:
+                meet(source["configMapRef"])
+        for variable in container.get("env", []):
+            reference = (variable.get("valueFrom") or {}).get("configMapKeyRef")
+            if reference:
+                meet(reference)
+
+
+def grace_problem(component: Component, hook: PreStopHook) -> str | None:
+    """Why the pod would be killed before its drain ends, or None."""
+    asked = component.template.get("spec", {}).get("terminationGracePeriodSeconds")
+    if not hook.enabled or asked is None or asked > hook.drain_seconds:
+        return None
+    return (
+        f"spec.components[{component.name}].template.spec.terminationGracePeriodSeconds: {asked} is not longer than "
+        f"preStopHook.drainSeconds {hook.drain_seconds}; raise it to at least "
+        f"{hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS} or lower drainSeconds"
+    )
+
+
+def pod_labels(release: str, component: str, colour: Colour, revision: str) -> dict[str, str]:
+    """Labels that tell whose a pod is; also the Deployment's selector."""
+    return {
+        names.LABEL_RELEASE: release,
+        names.LABEL_COMPONENT: component,
+        names.LABEL_COLOUR: str(colour),
+        names.LABEL_REVISION: revision,
+    }
+
+
+def render_deployment(
+    release: str, namespace: str, revision: Revision, component: Component, colour: Colour, replicas: int
+) -> dict[str, Any]:
+    """The Deployment of one component in one revision, ready to be server-side applied.
+
+    It carries no owner reference: nothing that befalls the release may take serving pods down.
+    """
+    labels = pod_labels(release, component.name, colour, revision.hash)
+    template: dict[str, Any] = copy.deepcopy(component.template)
+    metadata = template.setdefault("metadata", {})
+    metadata["labels"] = {**metadata.get("labels", {}), **labels, names.LABEL_SERVING: "true"}
+    pod = template.setdefault("spec", {})
+    _visit_config_maps(pod, set(), {name: names.pinned_name(name, revision.hash) for name in revision.pinned})
+    hook = revision.spec.pre_stop_hook
+    if hook.enabled:
+        pod.setdefault(
+            "terminationGracePeriodSeconds",
+            max(DEFAULT_GRACE_SECONDS, hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS),
+        )
+        for container in pod.get("containers", []):
+            if component.services:
+                container.setdefault("lifecycle", {}).setdefault("preStop", _pre_stop(hook))
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": names.deployment_name(release, component.name, str(colour), revision.hash),
+            "namespace": namespace,
+            "labels": labels,
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "revisionHistoryLimit": 0,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": template,
+        },
+    }
+
+
+def _pre_stop(hook: PreStopHook) -> dict[str, Any]:
+    if hook.http_get is None:
+        return {"sleep": {"seconds": hook.drain_seconds}}
+    separator = "&" if "?" in hook.http_get.path else "?"
+    path = f"{hook.http_get.path}{separator}seconds={hook.drain_seconds}"
+    return {"httpGet": {"path": path, "port": hook.http_get.port}}
+
+
+def narrow_selector(release: str, component: str, revision: str) -> dict[str, str]:
+    """Selector of a Service in steady state: one revision, whatever its pods' serving label says."""
+    return {
+        names.LABEL_RELEASE: release,
+        names.LABEL_COMPONENT: component,
+        names.LABEL_REVISION: revision,
+    }
+
+
+def wide_selector(release: str, component: str) -> dict[str, str]:
+    """Selector of a Service in a ramp: every pod of either revision that is told to serve."""
+    return {
+        names.LABEL_RELEASE: release,
+        names.LABEL_COMPONENT: component,
+        names.LABEL_SERVING: "true",
+    }

@@ -1,0 +1,198 @@
+"""Which questions to Prometheus and which requests through the data path a release needs answered now."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from conductor.api.names import preview_name
+from conductor.api.spec import ReleaseSpec
+from conductor.api.status import Phase
+from conductor.domain.phases.closing import SILENCE_WINDOW
+from conductor.domain.revision import Revision
+from conductor.domain.routing import services_of
+from conductor.domain.snapshot import Snapshot, served_components
+from conductor.domain.verdicts import required_requests
+
+#: Paths that probes and scrapes use; they say nothing about users.
+_OWN_TRAFFIC = "/?(metrics|healthz|readyz|livez|-/.*)"
+_JUDGED = frozenset({Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
+#: A margin over the requests that a verdict needs: the last scrape is always a little old.
+_MARGIN = 1.3
+
+
+@dataclass(frozen=True)
+class HealthQuestion:
+    """PromQL for one revision's requests, errors and p95 in milliseconds."""
+
+    url: str
+    revision: str
+    requests: str
+    errors: str
+    p95_ms: str
+
+
+@dataclass(frozen=True)
+class SilenceQuestion:
+    """PromQL for what each losing pod still answers."""
+
+    url: str
+    revision: str
+    present: str
+    requests: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the verification; `port` is the Service's own."""
+
+    port: int
+    method: str
+    path: str
+    body: str | None
+    expect_status: int
+    version: str
+    version_header: str | None
+    version_json: str | None
+
+
+@dataclass(frozen=True)
+class ProbeOrder:
+    """Requests to send through one Service: `budget` as fast as `concurrency` allows, then `rate` a second."""
+
+    target: str
+    address: str
+    since: datetime
+    requests: tuple[Request, ...]
+    budget: int
+    rate: float
+    concurrency: int = 4
+
+
+@dataclass(frozen=True)
+class Needs:
+    """All background work that one release wants done now."""
+
+    health: HealthQuestion | None = None
+    silence: SilenceQuestion | None = None
+    probes: tuple[ProbeOrder, ...] = field(default=())
+
+
+def needs(s: Snapshot) -> Needs:
+    """What must be measured for the next decision; nothing in steady state."""
+    upgrade = s.status.upgrade
+    to = s.revision(upgrade.to_revision) if upgrade else None
+    if upgrade is None or to is None or s.status.phase not in _JUDGED:
+        return Needs()
+    spec = s.spec if s.spec is not None and s.digest == to.hash else to.spec
+    losing = s.revision(upgrade.from_revision)
+    silence = silence_question(s, losing) if s.status.phase is Phase.CLOSING and losing else None
+    return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec))
+
+
+def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> HealthQuestion:
+    """Built from the preset, or from the user's own queries."""
+    window = spec.traffic.switch_health.window
+    own = spec.metrics.prometheus.queries
+    if own is not None:
+        texts = [_fill(s, revision, text, window) for text in (own.requests, own.errors, own.p95_latency_ms)]
+        return HealthQuestion(spec.metrics.prometheus.url, revision.hash, *texts)
+    users = _selector(s, revision)
+    failed = _selector(s, revision, ',status=~"5.."')
+    count, bucket = "http_request_duration_seconds_count", "http_request_duration_seconds_bucket"
+    return HealthQuestion(
+        url=spec.metrics.prometheus.url,
+        revision=revision.hash,
+        requests=f"sum({_grown(count, users, window)})",
+        errors=f"sum({_grown(count, failed, window)}) or vector(0)",
+        p95_ms=f"1000 * histogram_quantile(0.95, sum by (le) ({_grown(bucket, users, window)}))",
+    )
+
+
+def silence_question(s: Snapshot, losing: Revision) -> SilenceQuestion:
+    """Asked over a short window: silence now is what matters."""
+    count = "http_request_duration_seconds_count"
+    users = _selector(s, losing)
+    everything = f'{{namespace="{s.namespace}",pod=~"{_pods(s, losing)}"}}'
+    return SilenceQuestion(
+        url=losing.spec.metrics.prometheus.url,
+        revision=losing.hash,
+        present=f"count by (pod) ({count}{everything})",
+        requests=f"sum by (pod) ({_grown(count, users, SILENCE_WINDOW)})",
+    )
+
+
+def _grown(metric: str, selector: str, window: timedelta) -> str:
+    """How much each counter grew in the window.
+
+    A series that is younger than the window counts whole: increase() would lose what it held when
+    it was first scraped, and that is where a bad version's first errors are. A reset counts as 0.
+    """
+    seconds = int(window.total_seconds())
+    series = f"{metric}{selector}"
+    return f"(clamp_min({series} - {series} offset {seconds}s, 0) or {series})"
+
+
+def _selector(s: Snapshot, revision: Revision, more: str = "") -> str:
+    return f'{{namespace="{s.namespace}",pod=~"{_pods(s, revision)}",path!~"{_OWN_TRAFFIC}"{more}}}'
+
+
+def _pods(s: Snapshot, revision: Revision) -> str:
+    components = "|".join(component.name for component in served_components(revision))
+    return f"{s.name}-({components})-(blue|green)-{revision.hash}-.+"
+
+
+def _fill(s: Snapshot, revision: Revision, text: str, window: timedelta) -> str:
+    upgrade = s.status.upgrade
+    values = {
+        "namespace": s.namespace,
+        "release": s.name,
+        "component": "|".join(component.name for component in served_components(revision)),
+        "revision": revision.hash,
+        "colour": str(upgrade.to_colour) if upgrade else "",
+        "window": f"{int(window.total_seconds())}s",
+    }
+    for key, value in values.items():
+        text = text.replace("{{ " + key + " }}", value).replace("{{" + key + "}}", value)
+    return text
+
+
+def _probe_orders(s: Snapshot, to: Revision, spec: ReleaseSpec) -> tuple[ProbeOrder, ...]:
+    upgrade = s.status.upgrade
+    if upgrade is None:
+        return ()
+    limits = spec.traffic.switch_health
+    verifying = s.status.phase is Phase.VERIFYING
+    switched = s.status.phase in (Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING)
+    checked = max(1, len({check.service for check in spec.verification.http}))
+    share = required_requests(limits) * _MARGIN / checked
+    orders = []
+    for _, service in services_of(to):
+        target = service.name if switched else preview_name(service.name)
+        state = s.services.get(target)
+        requests = tuple(
+            Request(
+                port=next(port.port for port in service.ports if port.name == check.port),
+                method=check.method,
+                path=check.path,
+                body=check.body,
+                expect_status=check.expect_status,
+                version=to.version,
+                version_header=check.version_header,
+                version_json=check.version_json,
+            )
+            for check in spec.verification.http
+            if check.service == service.name
+        )
+        if state is None or not state.cluster_ip or not requests:
+            continue
+        since = (upgrade.switched_at if switched else None) or upgrade.phase_started_at
+        orders.append(
+            ProbeOrder(
+                target=target,
+                address=state.cluster_ip,
+                since=since,
+                requests=requests,
+                budget=int(share) if verifying else 40,
+                rate=share / limits.window.total_seconds(),
+            )
+        )
+    return tuple(orders)

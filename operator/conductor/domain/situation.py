@@ -1,0 +1,80 @@
+"""What a snapshot amounts to: one of five situations, each with a reason that stands in `api.reasons`."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+from conductor.domain.effects import Effect
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing to do until something changes, or until `until`."""
+
+    reason: Reason
+    message: str
+    until: datetime | None = None
+    stalled: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Acting:
+    """One effect brings the cluster closer; `changes` of the upgrade's status are written with the intent."""
+
+    effect: Effect
+    reason: Reason
+    message: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Advancing:
+    """The phase has reached its end."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Starting:
+    """An upgrade (or the first install) begins."""
+
+    revision: str
+    version: str
+    phase: Phase
+    message: str
+
+
+@dataclass(frozen=True)
+class Failing:
+    """The upgrade is to be taken back; where from decides whether that is a refusal or a rollback."""
+
+    reason: Reason
+    message: str
+    outcome: Outcome = Outcome.ROLLED_BACK
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The upgrade is over; the release is Stable again."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Rejecting:
+    """The input cannot be used; nothing is written to the cluster."""
+
+    reason: Reason
+    message: str
+
+
+Situation = Waiting | Acting | Advancing | Starting | Failing | Ending | Rejecting

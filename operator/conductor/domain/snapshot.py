@@ -1,0 +1,185 @@
+"""Everything one decision may know: the release as read, the cluster as observed, the samples as measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from conductor.api.parse import Finding
+from conductor.api.spec import Colour, Component, ReleaseSpec
+from conductor.api.status import ReleaseStatus
+from conductor.domain.revision import Revision
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One pod of a revision."""
+
+    name: str
+    uid: str
+    component: str
+    colour: Colour
+    revision: str
+    ready: bool
+    terminating: bool
+    serving: bool
+    created_at: datetime
+    ip: str = ""
+    restarts: int = 0
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    image: str = ""
+    unschedulable: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One Deployment of a revision."""
+
+    name: str
+    component: str
+    colour: Colour
+    revision: str
+    replicas: int
+    ready: int
+    observed: bool
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """A Service as it stands; `release` is the owner its label names, empty for a foreign one."""
+
+    name: str
+    release: str
+    selector: Mapping[str, str]
+    ports: tuple[Mapping[str, Any], ...]
+    resource_version: str
+    epoch: int
+    cluster_ip: str = ""
+    role: str = ""
+    managers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One address behind a Service; `pod` is the pod's name."""
+
+    pod: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class JobState:
+    """One migration Job and, once it ended, its answer."""
+
+    name: str
+    succeeded: bool
+    failed: bool
+    answer: Mapping[str, Any] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class HealthSample:
+    """What Prometheus said about one revision; numbers are None where it had none."""
+
+    revision: str
+    at: datetime
+    requests: float | None = None
+    errors: float | None = None
+    p95_ms: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SilenceSample:
+    """Requests that each losing pod answered in the last `window_seconds`; None where Prometheus had no series."""
+
+    revision: str
+    at: datetime
+    requests_by_pod: Mapping[str, float | None] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ProbeSample:
+    """What our own requests through the data path saw since `since`."""
+
+    target: str
+    at: datetime
+    since: datetime
+    sent: int = 0
+    failed: int = 0
+    matched_in_a_row: int = 0
+    last_failure: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Frozen input of every decision. `now` is the only clock."""
+
+    now: datetime
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    resource_version: str
+    annotations: Mapping[str, str]
+    deleting: bool
+    finalizers: tuple[str, ...]
+    spec: ReleaseSpec | None
+    findings: tuple[Finding, ...]
+    digest: str
+    status: ReleaseStatus
+    epoch: int
+    new_upgrades: bool = True
+    revisions: Mapping[str, Revision] = field(default_factory=dict)
+    workloads: tuple[Workload, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    services: Mapping[str, ServiceState] = field(default_factory=dict)
+    endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    config_maps: frozenset[str] = frozenset()
+    missing_config_maps: frozenset[str] = frozenset()
+    published_colour: str | None = None
+    traffic_config_map_exists: bool = False
+    rejections: tuple[str, ...] = ()
+    health: HealthSample | None = None
+    silence: SilenceSample | None = None
+    probes: Mapping[str, ProbeSample] = field(default_factory=dict)
+
+    def revision(self, hash_: str) -> Revision | None:
+        """The recorded revision of that hash."""
+        return self.revisions.get(hash_)
+
+    def workload(self, component: str, revision: str) -> Workload | None:
+        """The Deployment of one component in one revision (the larger, where both colours still have one)."""
+        found = [w for w in self.workloads if w.component == component and w.revision == revision]
+        return max(found, key=lambda w: w.replicas, default=None)
+
+    def pods_of(self, revision: str, component: str | None = None) -> tuple[Pod, ...]:
+        """Pods of a revision, terminating ones among them."""
+        return tuple(
+            pod
+            for pod in self.pods
+            if pod.revision == revision and (component is None or pod.component == component)
+        )
+
+    def ready_pods(self, revision: str, component: str) -> tuple[Pod, ...]:
+        """Pods that can answer and are not on their way out."""
+        return tuple(pod for pod in self.pods_of(revision, component) if pod.ready and not pod.terminating)
+
+    @property
+    def active(self) -> Revision | None:
+        """The revision that serves."""
+        return self.revision(self.status.active_revision)
+
+
+def served_components(revision: Revision) -> tuple[Component, ...]:
+    """Components that users reach through Services."""
+    return tuple(component for component in revision.spec.components if component.services)
+
+
+def worker_components(revision: Revision) -> tuple[Component, ...]:
+    """Components without a Service."""
+    return tuple(component for component in revision.spec.components if not component.services)

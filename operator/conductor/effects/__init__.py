@@ -1,0 +1,1 @@
+"""Side effects, one file each: small, idempotent, guarded by a precondition."""

@@ -1,0 +1,15 @@
+"""Put or take the serving label of pods: it decides who is selected during a ramp."""
+
+from conductor.adapters.kube import Kube, NotFound
+from conductor.api.names import LABEL_SERVING
+from conductor.domain.effects import SetServing
+
+
+def set_serving(kube: Kube, namespace: str, effect: SetServing) -> None:
+    for name, serving in effect.pods:
+        try:
+            kube.merge(
+                "Pod", namespace, name, {"metadata": {"labels": {LABEL_SERVING: "true" if serving else None}}}
+            )
+        except NotFound:
+            continue

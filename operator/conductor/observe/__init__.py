@@ -1,0 +1,1 @@
+"""Reads the cluster and the background samples into one frozen Snapshot."""

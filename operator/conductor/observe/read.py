@@ -1,0 +1,163 @@
+"""From objects as the API server shows them to the snapshot's own types. Pure readers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from conductor.api import names
+from conductor.api.parse import parse_spec
+from conductor.api.spec import Colour, ReleaseSpec
+from conductor.domain.revision import Revision
+from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, Workload
+
+Object = Mapping[str, Any]
+
+
+def instant(text: str) -> datetime:
+    """RFC 3339, as the API server writes it."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+
+
+def labels(obj: Object) -> Mapping[str, str]:
+    found: Mapping[str, str] = obj["metadata"].get("labels") or {}
+    return found
+
+
+def workload(obj: Object) -> Workload | None:
+    """A Deployment of ours, or None."""
+    label = labels(obj)
+    if names.LABEL_REVISION not in label or label.get(names.LABEL_COLOUR) not in set(Colour):
+        return None
+    status = obj.get("status") or {}
+    return Workload(
+        name=obj["metadata"]["name"],
+        component=label.get(names.LABEL_COMPONENT, ""),
+        colour=Colour(label[names.LABEL_COLOUR]),
+        revision=label[names.LABEL_REVISION],
+        replicas=obj["spec"].get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        observed=status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0),
+    )
+
+
+def pod(obj: Object) -> Pod | None:
+    """A pod of a revision, or None."""
+    label = labels(obj)
+    if names.LABEL_REVISION not in label or label.get(names.LABEL_COLOUR) not in set(Colour):
+        return None
+    status = obj.get("status") or {}
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    waiting = next(
+        (
+            (item, item["state"]["waiting"])
+            for item in containers
+            if (item.get("state") or {}).get("waiting", {}).get("reason")
+            not in (None, "ContainerCreating", "PodInitializing")
+        ),
+        None,
+    )
+    scheduled = conditions.get("PodScheduled", {})
+    return Pod(
+        name=obj["metadata"]["name"],
+        uid=obj["metadata"]["uid"],
+        component=label.get(names.LABEL_COMPONENT, ""),
+        colour=Colour(label[names.LABEL_COLOUR]),
+        revision=label[names.LABEL_REVISION],
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        terminating="deletionTimestamp" in obj["metadata"],
+        serving=label.get(names.LABEL_SERVING) == "true",
+        created_at=instant(obj["metadata"]["creationTimestamp"]),
+        ip=status.get("podIP", ""),
+        restarts=max((item.get("restartCount", 0) for item in containers), default=0),
+        waiting_reason=waiting[1]["reason"] if waiting else "",
+        waiting_message=(waiting[1].get("message") or "")[:300] if waiting else "",
+        image=waiting[0].get("image", "") if waiting else "",
+        unschedulable=(scheduled.get("message") or "unschedulable")[:300]
+        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+        else "",
+    )
+
+
+def service(obj: Object) -> ServiceState:
+    """Any Service, ours or not."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    annotations = metadata.get("annotations") or {}
+    label = labels(obj)
+    epoch = annotations.get(names.ANNOTATION_EPOCH, "")
+    managers = {entry["manager"] for entry in metadata.get("managedFields") or [] if _touches_selector(entry)}
+    return ServiceState(
+        name=metadata["name"],
+        release=label.get(names.LABEL_RELEASE, ""),
+        selector=spec.get("selector") or {},
+        ports=tuple(spec.get("ports") or ()),
+        resource_version=metadata["resourceVersion"],
+        epoch=int(epoch) if epoch.isdigit() else -1,
+        cluster_ip=spec.get("clusterIP", "") if spec.get("clusterIP") != "None" else "",
+        role=label.get(names.LABEL_ROLE, ""),
+        managers=tuple(sorted(managers)),
+    )
+
+
+def _touches_selector(entry: Mapping[str, Any]) -> bool:
+    return "f:selector" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+
+
+def endpoints(slices: Sequence[Object]) -> dict[str, tuple[Endpoint, ...]]:
+    """Endpoints by Service, over all of its slices; terminating ones are not ready."""
+    found: dict[str, dict[str, Endpoint]] = {}
+    for item in slices:
+        name = labels(item).get("kubernetes.io/service-name", "")
+        for endpoint in item.get("endpoints") or []:
+            target = (endpoint.get("targetRef") or {}).get("name", "")
+            ready = (endpoint.get("conditions") or {}).get("ready") is not False
+            found.setdefault(name, {})[target] = Endpoint(target, ready)
+    return {name: tuple(by_pod.values()) for name, by_pod in found.items()}
+
+
+def job(obj: Object, pods: Sequence[Object]) -> JobState:
+    """A migration Job; its answer is its pod's termination message."""
+    conditions = {
+        condition["type"]: condition for condition in (obj.get("status") or {}).get("conditions") or []
+    }
+    name = obj["metadata"]["name"]
+    own = [item for item in pods if labels(item).get("batch.kubernetes.io/job-name") == name]
+    answer, message = _answer(own)
+    failed = conditions.get("Failed", {})
+    return JobState(
+        name=name,
+        succeeded=conditions.get("Complete", {}).get("status") == "True",
+        failed=failed.get("status") == "True",
+        answer=answer,
+        message=message or failed.get("message", ""),
+    )
+
+
+def _answer(pods: Sequence[Object]) -> tuple[Mapping[str, Any] | None, str]:
+    message = ""
+    for item in pods:
+        for status in (item.get("status") or {}).get("containerStatuses") or []:
+            state = status.get("state") or {}
+            text = (state.get("terminated") or {}).get("message", "")
+            waiting = state.get("waiting") or {}
+            if waiting.get("reason") not in (None, "ContainerCreating"):
+                message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
+            try:
+                answer = json.loads(text) if text else None
+            except ValueError:
+                answer, message = None, text[:300]
+            if isinstance(answer, dict):
+                return answer, str(answer.get("message", ""))
+    return None, message
+
+
+def revision(obj: Object) -> Revision | None:
+    """A recorded revision; one that this operator cannot read is left alone."""
+    data = obj.get("data") or {}
+    spec = parse_spec(data.get("spec") or {})
+    if not isinstance(spec, ReleaseSpec):
+        return None
+    return Revision(hash=data.get("hash", ""), spec=spec, pinned=tuple(data.get("pinned") or ()))

@@ -1,0 +1,213 @@
+"""The composition root: builds every part, wires kopf's watches to turns, runs until told to stop."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import kopf
+import structlog
+
+from conductor.adapters.kube import Kube
+from conductor.api import names
+from conductor.runtime import health, metrics, watches
+from conductor.runtime.lease import Leadership
+from conductor.runtime.passes import Passes
+from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.turns import Turns
+
+_log = structlog.get_logger(__name__)
+_WORKERS = 4
+_READERS = 8
+#: A pass is bounded by its calls' timeouts; one that takes longer than this is stuck.
+_HEARTBEAT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the operator is started with."""
+
+    namespaces: tuple[str, ...]
+    lease_namespace: str
+    identity: str
+    port: int
+    new_upgrades: bool
+
+
+def parse_options(arguments: list[str] | None = None) -> Options:
+    """Flags, with the environment as their default."""
+    parser = argparse.ArgumentParser(prog="conductor run", description="Run the operator.")
+    environment = os.environ
+    parser.add_argument(
+        "--namespaces",
+        default=environment.get("CONDUCTOR_NAMESPACES", ""),
+        help="comma separated; empty: all",
+    )
+    parser.add_argument("--lease-namespace", default=environment.get("POD_NAMESPACE", "default"))
+    parser.add_argument("--identity", default=environment.get("POD_NAME", socket.gethostname()))
+    parser.add_argument("--port", type=int, default=int(environment.get("CONDUCTOR_PORT", "8080")))
+    parser.add_argument(
+        "--bluegreen-cp",
+        choices=("on", "off"),
+        default=environment.get("CONDUCTOR_BLUEGREEN_CP", "on"),
+        help="off: no new upgrade starts; one under way may finish or roll back",
+    )
+    given = parser.parse_args(arguments)
+    return Options(
+        namespaces=tuple(part for part in given.namespaces.split(",") if part),
+        lease_namespace=given.lease_namespace,
+        identity=given.identity,
+        port=given.port,
+        new_upgrades=given.bluegreen_cp == "on",
+    )
+
+
+def configure_logging() -> None:
+    """One JSON line per event on standard output."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING,
+        format='{"logger": "%(name)s", "level": "%(levelname)s", "event": "%(message)s"}',
+    )
+
+
+class Operator:
+    """All parts of the running operator."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.turns = Turns(time.monotonic)
+        self.samples = BackgroundSamples(self.turns.ask)
+        self.kube = Kube.connect()
+        self.leadership = Leadership(
+            Kube.connect(timeout_seconds=4.0, connections=2),
+            options.lease_namespace,
+            names.FIELD_MANAGER,
+            f"{options.identity}_{os.getpid()}",
+            time.monotonic,
+            self._leader_changed,
+        )
+        self.passes = Passes(
+            self.kube,
+            self.samples,
+            lambda: self.leadership.epoch,
+            lambda: options.new_upgrades,
+            ThreadPoolExecutor(_READERS, thread_name_prefix="read"),
+        )
+        self._busy_since: list[float | None] = [None] * _WORKERS
+        self._watching = threading.Event()
+        self._workers = [
+            threading.Thread(target=self._work, args=(number,), name=f"pass-{number}", daemon=True)
+            for number in range(_WORKERS)
+        ]
+
+    def start(self) -> None:
+        """Begin to compete for the lease and to pass."""
+        self.samples.start()
+        self.leadership.start()
+        for worker in self._workers:
+            worker.start()
+        metrics.QUEUE.set_function(self.turns.waiting)
+
+    def close(self) -> None:
+        """Finish the passes under way, give the lease back."""
+        self.turns.close()
+        for worker in self._workers:
+            worker.join(timeout=15)
+        self.leadership.close()
+        self.samples.close()
+
+    def alive(self) -> bool:
+        """The heartbeat: every worker is there, and none is stuck in a pass."""
+        now = time.monotonic()
+        stuck = any(since is not None and now - since > _HEARTBEAT_SECONDS for since in self._busy_since)
+        return not stuck and all(worker.is_alive() for worker in self._workers)
+
+    def ready(self) -> bool:
+        """Whether the watches are up; a standby is ready too."""
+        return self._watching.is_set() and self.alive()
+
+    def watching(self) -> None:
+        """Called once kopf's watches are up."""
+        self._watching.set()
+
+    def _leader_changed(self, epoch: int) -> None:
+        metrics.LEADING.set(1 if epoch else 0)
+        if not epoch:
+            return
+        for namespace in self.options.namespaces or (None,):
+            for release in self.kube.list(names.KIND, namespace):
+                self.turns.ask((release["metadata"]["namespace"], release["metadata"]["name"]))
+
+    def _work(self, number: int) -> None:
+        while (turn := self.turns.take()) is not None:
+            key, late = turn
+            self._busy_since[number] = time.monotonic()
+            metrics.LATE_SECONDS.observe(late)
+            try:
+                self._pass(key)
+            finally:
+                self.turns.done(key)
+                self._busy_since[number] = None
+
+    def _pass(self, key: tuple[str, str]) -> None:
+        try:
+            after = self.passes.run(key)
+        except Exception:
+            # A defect in one release's pass must not end the worker that serves all others.
+            metrics.PASS_ERRORS.labels("Defect").inc()
+            _log.exception("pass ended in a defect", namespace=key[0], release=key[1])
+            after = 10.0
+        if after is None:
+            self.turns.forget(key)
+        else:
+            self.turns.ask(key, after)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the operator until SIGTERM or SIGINT."""
+    options = parse_options(arguments)
+    configure_logging()
+    operator = Operator(options)
+    server = health.serve(options.port, operator.alive, operator.ready)
+    operator.start()
+    try:
+        asyncio.run(_watch(operator))
+    finally:
+        operator.close()
+        server.shutdown()
+    return 0
+
+
+async def _watch(operator: Operator) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ready = asyncio.Event()
+    waiting = asyncio.create_task(ready.wait())
+    waiting.add_done_callback(lambda _: operator.watching())
+    await kopf.operator(
+        registry=watches.registry(operator.turns.ask),
+        settings=watches.settings(),
+        standalone=True,
+        clusterwide=not operator.options.namespaces,
+        namespaces=operator.options.namespaces,
+        ready_flag=ready,
+        stop_flag=stop,
+    )

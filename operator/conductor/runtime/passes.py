@@ -1,0 +1,163 @@
+"""One pass: GET fresh, observe, determine, plan, write the intent, make one effect."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from conductor.adapters.kube import ApiError, Conflict, Kube, Object
+from conductor.api import names
+from conductor.api.status import ReleaseStatus
+from conductor.domain.determine import determine
+from conductor.domain.effects import Effect, SwitchServices
+from conductor.domain.plan import Plan, plan
+from conductor.domain.sampling import Needs, needs
+from conductor.domain.snapshot import Snapshot
+from conductor.effects.announce import announce
+from conductor.effects.make import make
+from conductor.effects.write_status import write_status
+from conductor.observe.gather import gather
+from conductor.runtime import metrics
+from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.turns import Key
+
+_log = structlog.get_logger(__name__)
+
+#: A release at rest is looked at again this often, whatever the watches say.
+_RESYNC_SECONDS = 300.0
+_UPGRADING_RESYNC_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+
+
+class Passes:
+    """Runs passes; holds no memory of a release besides the background samples."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        samples: BackgroundSamples,
+        epoch: Callable[[], int],
+        new_upgrades: Callable[[], bool],
+        readers: ThreadPoolExecutor,
+    ) -> None:
+        self._kube = kube
+        self._samples = samples
+        self._epoch = epoch
+        self._new_upgrades = new_upgrades
+        self._readers = readers
+
+    def run(self, key: Key) -> float | None:
+        """One pass of `key`. Seconds until the next one is due at the latest; None when the release is gone."""
+        epoch = self._epoch()
+        if not epoch:
+            return _RESYNC_SECONDS
+        started = time.monotonic()
+        try:
+            return self._run(key, epoch)
+        except Conflict as conflict:
+            _log.info(
+                "somebody wrote in between, deciding afresh",
+                namespace=key[0],
+                release=key[1],
+                said=str(conflict),
+            )
+            return 0.0
+        except ApiError as error:
+            metrics.PASS_ERRORS.labels(error.reason or str(error.status)).inc()
+            _log.warning("pass failed", namespace=key[0], release=key[1], error=str(error))
+            return _RETRY_SECONDS
+        finally:
+            metrics.PASS_SECONDS.observe(time.monotonic() - started)
+
+    def _run(self, key: Key, epoch: int) -> float | None:
+        namespace, name = key
+        release = self._kube.get(names.KIND, namespace, name)
+        if release is None:
+            self._samples.want(key, Needs())
+            return None
+        snapshot = gather(
+            self._kube,
+            self._readers,
+            release,
+            self._samples.newest(key),
+            epoch,
+            datetime.now(UTC),
+            self._new_upgrades(),
+        )
+        situation = determine(snapshot)
+        decided = plan(snapshot, situation)
+        log = _log.bind(namespace=namespace, release=name, epoch=epoch)
+        release = self._write(release, snapshot, decided, log)
+        self._announce(release, decided, log)
+        if decided.effect is not None:
+            self._make(snapshot, decided.effect, log)
+        self._samples.want(key, needs(replace(snapshot, status=decided.status)))
+        return _next(decided)
+
+    def _write(
+        self, release: Object, s: Snapshot, decided: Plan, log: structlog.typing.FilteringBoundLogger
+    ) -> Object:
+        if decided.status == s.status:
+            return release
+        written = write_status(self._kube, release, decided.status)
+        metrics.STATUS_WRITES.inc()
+        _count(s.status, decided.status)
+        if (s.status.phase, s.status.reason) != (decided.status.phase, decided.status.reason):
+            log.info(
+                "transition",
+                phase=str(decided.status.phase),
+                reason=decided.status.reason,
+                message=decided.status.message,
+                upgrade=decided.status.upgrade.id if decided.status.upgrade else None,
+            )
+        return written
+
+    def _announce(self, release: Object, decided: Plan, log: structlog.typing.FilteringBoundLogger) -> None:
+        status = decided.status
+        occasion = f"{status.sequence}/{status.traffic.reversions}/{status.observed_generation}"
+        for announcement in decided.announcements:
+            try:
+                announce(self._kube, release, occasion, announcement)
+            except ApiError as error:
+                # An Event is for people; the status holds the same and traffic must not wait for it.
+                log.warning("event not written", reason=announcement.reason, error=str(error))
+
+    def _make(self, s: Snapshot, effect: Effect, log: structlog.typing.FilteringBoundLogger) -> None:
+        started = time.monotonic()
+        try:
+            make(self._kube, s.namespace, s.name, effect)
+        except ApiError as error:
+            metrics.EFFECTS.labels(effect.name, "failed").inc()
+            log.warning("effect failed", effect=effect.name, subject=effect.subject, error=str(error))
+            raise
+        took_ms = 1000 * (time.monotonic() - started)
+        metrics.EFFECTS.labels(effect.name, "done").inc()
+        if isinstance(effect, SwitchServices):
+            back = s.status.upgrade is not None and s.status.upgrade.failure is not None
+            metrics.SWITCH_MS.labels("back" if back else "forward").observe(took_ms)
+        log.info("effect", effect=effect.name, subject=effect.subject, ms=round(took_ms, 1))
+
+
+def _next(decided: Plan) -> float:
+    if decided.again:
+        return 0.0
+    rest = _UPGRADING_RESYNC_SECONDS if decided.status.upgrade is not None else _RESYNC_SECONDS
+    if decided.wake_at is None:
+        return rest
+    left = (decided.wake_at - datetime.now(UTC)).total_seconds()
+    return min(rest, max(0.05, left))
+
+
+def _count(before: ReleaseStatus, after: ReleaseStatus) -> None:
+    verdict = after.upgrade.last_verdict if after.upgrade else None
+    former = before.upgrade.last_verdict if before.upgrade else None
+    if verdict is not None and verdict != former:
+        metrics.VERDICTS.labels(str(verdict.verdict)).inc()
+    failure = after.upgrade.failure if after.upgrade else None
+    if failure is not None and (before.upgrade is None or before.upgrade.failure is None):
+        metrics.UPGRADE_ERRORS.labels(failure.reason).inc()
+    if after.last_upgrade is not None and after.last_upgrade != before.last_upgrade:
+        metrics.UPGRADES.labels(str(after.last_upgrade.outcome)).inc()

@@ -1,0 +1,148 @@
+"""Background samples: what each release wants measured is measured here, never inside a pass.
+
+One thread asks Prometheus for all releases in turn; one pool sends the verification requests. A
+pass only ever reads the newest sample, so that neither can hold up a rollback.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from conductor.adapters.datapath import send
+from conductor.adapters.prometheus import ask_health, ask_silence
+from conductor.domain.sampling import Needs, ProbeOrder
+from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample
+from conductor.observe.gather import Samples
+from conductor.runtime.turns import Key
+
+_SAMPLE_EVERY_SECONDS = 2.0
+_PROBE_THREADS = 16
+
+
+@dataclass
+class _Watch:
+    needs: Needs
+    health: HealthSample | None = None
+    silence: SilenceSample | None = None
+
+
+class _Probe:
+    """Sends the requests of one order until it is called off."""
+
+    def __init__(self, order: ProbeOrder) -> None:
+        self.order = order
+        self._lock = threading.Lock()
+        self._off = threading.Event()
+        self._given = 0
+        now = datetime.now(UTC)
+        self._sample = ProbeSample(order.target, now, order.since)
+
+    @property
+    def sample(self) -> ProbeSample:
+        with self._lock:
+            return self._sample
+
+    def call_off(self) -> None:
+        self._off.set()
+
+    def run(self) -> None:
+        """One lane of requests; several lanes share the budget and the rate."""
+        pause = self.order.concurrency / max(self.order.rate, 0.1)
+        while not self._off.is_set():
+            with self._lock:
+                number = self._given
+                self._given += 1
+            request = self.order.requests[number % len(self.order.requests)]
+            self._record(send(self.order.address, request))
+            if number >= self.order.budget:
+                self._off.wait(pause)
+
+    def _record(self, failure: str | None) -> None:
+        with self._lock:
+            before = self._sample
+            self._sample = replace(
+                before,
+                at=datetime.now(UTC),
+                sent=before.sent + 1,
+                failed=before.failed + (failure is not None),
+                matched_in_a_row=0 if failure else before.matched_in_a_row + 1,
+                last_failure=failure or before.last_failure,
+            )
+
+
+class BackgroundSamples:
+    """What is measured for whom. `wake` is called with the release whose sample is new."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._watches: dict[Key, _Watch] = {}
+        self._probes: dict[tuple[Key, str], _Probe] = {}
+        self._closing = threading.Event()
+        self._news = threading.Event()
+        self._lanes = ThreadPoolExecutor(_PROBE_THREADS, thread_name_prefix="probe")
+        self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._news.set()
+        with self._lock:
+            for probe in self._probes.values():
+                probe.call_off()
+        self._lanes.shutdown(wait=False, cancel_futures=True)
+
+    def newest(self, key: Key) -> Samples:
+        """The newest samples of one release."""
+        with self._lock:
+            watch = self._watches.get(key)
+            probes = {target: probe.sample for (owner, target), probe in self._probes.items() if owner == key}
+            return Samples(watch.health, watch.silence, probes) if watch else Samples()
+
+    def want(self, key: Key, needs: Needs) -> None:
+        """Measure this from now on; an empty `needs` stops all of it."""
+        with self._lock:
+            former = self._watches.get(key)
+            if needs == Needs():
+                self._watches.pop(key, None)
+            elif former is None:
+                self._watches[key] = _Watch(needs)
+                self._news.set()
+            else:
+                former.needs = needs
+            self._order(key, {order.target: order for order in needs.probes})
+
+    def _order(self, key: Key, orders: dict[str, ProbeOrder]) -> None:
+        for (owner, target), probe in list(self._probes.items()):
+            if owner == key and probe.order != orders.get(target):
+                probe.call_off()
+                del self._probes[(owner, target)]
+        for target, order in orders.items():
+            if (key, target) not in self._probes:
+                probe = _Probe(order)
+                self._probes[(key, target)] = probe
+                for _ in range(order.concurrency):
+                    self._lanes.submit(probe.run)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            with self._lock:
+                due = [(key, watch.needs) for key, watch in self._watches.items()]
+            for key, needs in due:
+                self._measure(key, needs)
+            self._news.wait(_SAMPLE_EVERY_SECONDS if due else None)
+            self._news.clear()
+
+    def _measure(self, key: Key, needs: Needs) -> None:
+        health = ask_health(needs.health) if needs.health else None
+        silence = ask_silence(needs.silence) if needs.silence else None
+        with self._lock:
+            watch = self._watches.get(key)
+            if watch is None:
+                return
+            watch.health, watch.silence = health or watch.health, silence or watch.silence
+        self._wake(key)
