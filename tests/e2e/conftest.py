@@ -1,0 +1,50 @@
+"""Fixtures of the e2e tests: the cluster, the operator in it, a namespace per test that explains itself on failure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from harness import operator_install
+from harness.kube import Kube, connect
+from harness.namespaces import namespace
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[Kube]:
+    """The cluster of KUBECONFIG, whichever of the three ways it came by."""
+    with connect() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def operator(kube: Kube) -> None:
+    """The operator, installed by its chart; it stays, so that the next run need not wait for it."""
+    operator_install.install(kube)
+
+
+@pytest.fixture
+def test_namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own; when the test failed, what went on in it is printed before it goes."""
+    with namespace(kube, "e2e", failed=lambda: request.node.stash.get(FAILED, False)) as name:
+        yield name
+
+
+@pytest.fixture(autouse=True)
+def _operator_log_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "operator" in request.fixturenames and request.node.stash.get(FAILED, False):
+        cluster: Kube = request.getfixturevalue("kube")
+        print(operator_install.logs(cluster))
