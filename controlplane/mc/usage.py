@@ -14,7 +14,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from mc.edition import Handler
 
-RATING_SECONDS = 0.06
+RATING_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.2
 
 
