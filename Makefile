@@ -55,9 +55,10 @@ shell: venv ## open a shell with the cluster's KUBECONFIG, kubectl and helm
 
 .PHONY: images
 images: venv ## build the images and bring them into the cluster
-	@scripts/cluster.sh images
+	@scripts/cluster.sh images all
 
 .PHONY: crds
 crds: venv ## write crds/ anew from the models, and the chart's copy of it
-	@$(PY) -m conductor.api.generate
-	@scripts/chart_crds.py
+	@$(PY) -m conductor.api.crd > crds/controlplanereleases.yaml.new
+	@mv crds/controlplanereleases.yaml.new crds/controlplanereleases.yaml
+	@cp crds/*.yaml charts/conductor/files/

@@ -63,7 +63,7 @@ UNIT = (Stage("unit tests", python("-m", "pytest", "tests/unit")),)
 MIGRATOR = (Stage("migrator tests", python("-m", "pytest", "tests/migrator")),)
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
-    Stage("images", ("scripts/cluster.sh", "images"), sets_up=True),
+    Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
 )
 CLUSTER_DOWN = Stage("cluster down", ("scripts/cluster.sh", "down"), cleans_up=True)
 E2E = (Stage("e2e tests", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e")),)
