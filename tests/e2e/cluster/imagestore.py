@@ -3,7 +3,6 @@
 Layers that two images share are stored once, and a cluster that holds a layer is not sent it again.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -86,14 +85,27 @@ def find(name: str, key: str) -> StoredImage | None:
     return image if all(blob_path(digest).exists() for digest in image.blobs()) else None
 
 
+def find_equal(name: str, key: str) -> StoredImage | None:
+    """Like `find`, but an image of another name that was built from the same inputs is given this name too."""
+    known = find(name, key)
+    if known:
+        return known
+    for record in sorted(_record(name).parent.glob("*.json")):
+        content = json.loads(record.read_text())
+        if content["key"] == key and find(str(content["name"]), key):
+            alias = StoredImage(name, key, str(content["manifest"]))
+            remember(alias)
+            return alias
+    return None
+
+
 def remember(image: StoredImage) -> None:
     record = _record(image.name)
     record.parent.mkdir(parents=True, exist_ok=True)
-    with record.open("a+") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.seek(0)
-        handle.truncate()
-        json.dump({"key": image.key, "manifest": image.manifest}, handle)
+    # Replaced as a whole: another process may read it at this moment.
+    partial = record.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps({"name": image.name, "key": image.key, "manifest": image.manifest}))
+    partial.rename(record)
 
 
 def write_archive(image: StoredImage, target: BinaryIO, without: Collection[str] = ()) -> None:

@@ -1,0 +1,136 @@
+"""The table of every image that tests and the demo use, and how each comes about."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+import hashlib
+import os
+import tempfile
+
+from cluster import goparts, rootfs
+from cluster.addons import coredns_image, pause_image, prometheus_image
+from cluster.dockerbuild import build_image, storage_holds
+from cluster.errors import ClusterError
+from cluster.imagestore import StoredImage
+from cluster.interface import Cluster
+from cluster.paths import PACKAGE, REPOSITORY
+from cluster.progress import say
+from cluster.staticimage import StaticImage, build_static
+
+PREFIX = "localhost/"
+MC_VERSIONS = ("1.0.0", "1.1.0", "1.2.0-bad", "1.2.1-slow")
+PODINFO_VERSIONS = ("6.9.0", "6.9.1")
+
+
+@dataclass(frozen=True)
+class DockerfileImage:
+    """An image with a Dockerfile of its own; `based_on` names the base argument and where its image comes from."""
+
+    context: Path
+    dockerfile: Path
+    base_argument: str
+    base: Callable[[], StoredImage]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self, name: str) -> StoredImage:
+        base = self.base()
+        arguments = {self.base_argument: base.name, **self.arguments}
+        return build_image(name, self.context, self.dockerfile, arguments, {base.name: base.key})
+
+
+def base_image(base: rootfs.RootFilesystem) -> StoredImage:
+    """The image of a base file system, named by its recipe, so that FROM lines see a new one."""
+    key = rootfs.recipe_key(base, rootfs.this_month())
+    name = f"{PREFIX}base-{base.name}:{key}"
+    archive = rootfs.archive(base)
+    dockerfile = PACKAGE / "parts" / "rootfs" / "Dockerfile"
+    with tempfile.TemporaryDirectory(prefix="base-", dir=archive.parent) as context:
+        os.link(archive, Path(context) / "rootfs.tar")
+        return build_image(name, Path(context), dockerfile, {})
+
+
+def _conductor() -> StoredImage:
+    image = DockerfileImage(REPOSITORY, REPOSITORY / "Dockerfile", "BASE", partial(base_image, rootfs.PYTHON))
+    return image.build(f"{PREFIX}conductor:dev")
+
+
+def _migrator() -> StoredImage:
+    context = REPOSITORY / "migrator"
+    image = DockerfileImage(context, context / "Dockerfile", "BASE", partial(base_image, rootfs.PYTHON))
+    return image.build(f"{PREFIX}migrator:dev")
+
+
+def _mc(version: str) -> StoredImage:
+    context = REPOSITORY / "controlplane"
+    base = partial(base_image, rootfs.PYTHON)
+    image = DockerfileImage(context, context / "Dockerfile", "BASE", base, {"VERSION": version})
+    return image.build(f"{PREFIX}mc:{version}")
+
+
+def _mc_migrations(version: str) -> StoredImage:
+    context = REPOSITORY / "controlplane" / "migrations"
+    image = DockerfileImage(context, context / "Dockerfile", "MIGRATOR", _migrator)
+    return image.build(f"{PREFIX}mc-migrations:{version}")
+
+
+def _podinfo(version: str) -> StoredImage:
+    files = {"podinfo": goparts.binary(goparts.podinfo(version))}
+    return build_static(StaticImage(f"{PREFIX}podinfo:{version}", files, ["/podinfo"]))
+
+
+def _load() -> StoredImage:
+    files = {"load": goparts.binary(goparts.load_generator())}
+    return build_static(StaticImage(f"{PREFIX}load:dev", files, ["/load"]))
+
+
+def _postgres() -> StoredImage:
+    context = PACKAGE / "parts" / "postgres"
+    image = DockerfileImage(context, context / "Dockerfile", "BASE", partial(base_image, rootfs.POSTGRES))
+    return image.build(f"{PREFIX}postgres:15")
+
+
+def table() -> Mapping[str, Callable[[], StoredImage]]:
+    """Every image by its short name, the system's own first."""
+    builders: dict[str, Callable[[], StoredImage]] = {
+        "pause:dev": pause_image,
+        "coredns:dev": coredns_image,
+        "prometheus:dev": prometheus_image,
+        "conductor:dev": _conductor,
+        "migrator:dev": _migrator,
+        "load:dev": _load,
+        "postgres:15": _postgres,
+    }
+    builders |= {f"podinfo:{version}": partial(_podinfo, version) for version in PODINFO_VERSIONS}
+    builders |= {f"mc:{version}": partial(_mc, version) for version in MC_VERSIONS}
+    builders |= {f"mc-migrations:{version}": partial(_mc_migrations, version) for version in MC_VERSIONS}
+    return builders
+
+
+def known_names() -> list[str]:
+    return list(table())
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Short names of what was asked for: `mc` means every tag of mc, `localhost/` may stand in front."""
+    chosen: list[str] = []
+    for name in names:
+        short = name.removeprefix(PREFIX)
+        matches = [known for known in known_names() if short in (known, known.partition(":")[0])]
+        if not matches:
+            raise ClusterError(f"image: {name!r} is not in the table; use `all` or one of {', '.join(known_names())}")
+        chosen += [match for match in matches if match not in chosen]
+    return chosen
+
+
+def build(name: str) -> StoredImage:
+    """Build one image of the table, or find it built."""
+    return table()[name]()
+
+
+def deliver(cluster: Cluster, names: Sequence[str]) -> None:
+    """Build what is missing and make all of it usable by pods of this cluster."""
+    for name in expand(names):
+        image = build(name)
+        sent = cluster.load_image(image)
+        say(f"image {image.name}: {image.size / 1e6:.0f} MB, {'loaded' if sent else 'there already'}")
