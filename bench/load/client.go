@@ -19,7 +19,7 @@ const (
 
 	unknownVersion = "unknown"
 	// A client looks up from its think time this often, to see whether the run has ended.
-	thinkSlice = 500 * time.Millisecond
+	thinkSlice = 200 * time.Millisecond
 )
 
 type client struct {
@@ -55,9 +55,11 @@ func (c *client) run(ctx context.Context) {
 	c.lastGood = time.Now()
 	interval := c.settings.turnInterval()
 	turn := time.Now().Add(time.Duration(c.random.Float64() * float64(interval)))
-	for c.think(ctx, turn) && c.budget.take() {
+	// The next call is ready before its turn: nothing stands between the last look at the connection
+	// and the request.
+	for call := c.script.next(); c.think(ctx, turn) && c.budget.take(); call = c.script.next() {
 		started := time.Now()
-		c.ask(started)
+		c.ask(call, started)
 		// A late client skips the turns that it missed: the loop is closed.
 		turn = started.Add(time.Duration((0.5 + c.random.Float64()) * float64(interval)))
 	}
@@ -68,26 +70,30 @@ func (c *client) run(ctx context.Context) {
 // think waits for the client's turn and watches its idle connection meanwhile; false: the run is over.
 func (c *client) think(ctx context.Context, turn time.Time) bool {
 	for ctx.Err() == nil {
-		wait := time.Until(turn)
-		if wait <= 0 {
-			return true
-		}
-		until := time.Now().Add(min(wait, thinkSlice))
+		now := time.Now()
+		until := now.Add(min(turn.Sub(now), thinkSlice))
 		if c.conn == nil {
 			waitUntil(ctx, until)
-			continue
+		} else {
+			c.watch(until)
 		}
-		end := c.conn.watchIdle(until)
-		if end == idleStillOpen {
-			continue
+		if !time.Now().Before(turn) {
+			return true
 		}
-		c.tally.idleEnded(end)
-		if end == idleUnasked {
-			c.fail(failedProtocol, errors.New("bytes without a request"), &call{method: "-", path: "-"}, time.Now())
-		}
-		c.disconnect()
 	}
 	return false
+}
+
+func (c *client) watch(until time.Time) {
+	end := c.conn.watchIdle(until)
+	if end == idleStillOpen {
+		return
+	}
+	c.tally.idleEnded(end)
+	if end == idleUnasked {
+		c.fail(failedProtocol, errors.New("bytes without a request"), &call{method: "-", path: "-"}, time.Now())
+	}
+	c.disconnect()
 }
 
 func waitUntil(ctx context.Context, until time.Time) {
@@ -99,8 +105,7 @@ func waitUntil(ctx context.Context, until time.Time) {
 	}
 }
 
-func (c *client) ask(started time.Time) {
-	call := c.script.next()
+func (c *client) ask(call *call, started time.Time) {
 	// Longer than -timeout, to tell a late answer from none; both are failures.
 	deadline := started.Add(c.settings.timeout + c.settings.timeout/2)
 	c.tally.asked(call)

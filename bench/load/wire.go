@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -26,6 +27,7 @@ type answer struct {
 
 type connection struct {
 	net.Conn
+	raw      syscall.RawConn
 	reader   *bufio.Reader
 	openedAt time.Time
 	requests int
@@ -37,7 +39,12 @@ func dial(address string, deadline time.Time) (*connection, error) {
 	if err != nil {
 		return nil, dialFailure(err)
 	}
-	return &connection{Conn: conn, reader: bufio.NewReaderSize(conn, readBufferBytes), openedAt: time.Now()}, nil
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return nil, dialFailure(err)
+	}
+	reader := bufio.NewReaderSize(conn, readBufferBytes)
+	return &connection{Conn: conn, raw: raw, reader: reader, openedAt: time.Now()}, nil
 }
 
 // exchange sends one request and reads its answer to the last byte.
@@ -90,11 +97,41 @@ func (c *connection) watchIdle(until time.Time) idleEnd {
 		return idleClosed
 	}
 	_, err := c.reader.Peek(1)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return c.peekNow()
+	}
+	return idleEndOf(err)
+}
+
+// peekNow looks for an end that arrived after the wait but before the next request is sent. Between
+// this look and the request lie microseconds; what the server closes later than that is a failure.
+func (c *connection) peekNow() idleEnd {
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		return idleClosed
+	}
+	var one [1]byte
+	var count int
+	var peekErr error
+	err := c.raw.Read(func(descriptor uintptr) bool {
+		count, _, peekErr = syscall.Recvfrom(int(descriptor), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	})
+	switch {
+	case err != nil:
+		return idleClosed
+	case errors.Is(peekErr, syscall.EAGAIN):
+		return idleStillOpen
+	case peekErr == nil && count == 0:
+		return idleClosed
+	default:
+		return idleEndOf(peekErr)
+	}
+}
+
+func idleEndOf(err error) idleEnd {
 	switch {
 	case err == nil:
 		return idleUnasked
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return idleStillOpen
 	case isReset(err):
 		return idleReset
 	default:

@@ -47,7 +47,7 @@ def pod_template(version: str, *, arguments: tuple[str, ...] = ()) -> dict[str, 
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": probe,
         "securityContext": RESTRICTED_CONTAINER,
-        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
     }
     annotations = {
         "prometheus.io/scrape": "true",
