@@ -15,7 +15,7 @@ set -euo pipefail
 
 GROUP=maestro-conductor.io
 STANDBY_PATIENCE=60   # seconds for a full standby; after that half of it will do
-PROOF_PATIENCE=30
+PROOF_PATIENCE=30     # seconds for EndpointSlices to follow a selector
 
 usage() { sed -n '2,14s/^# \{0,1\}//p' "$0"; }
 say() { printf '%s\n' "$*"; }
@@ -49,8 +49,9 @@ read_release() {
   local template
   # shellcheck disable=SC2016  # the $ are the template's
   template='{{define "v"}}{{if .}}{{.}}{{end}}{{"\n"}}{{end}}'
-  template+='{{template "v" .metadata.resourceVersion}}{{template "v" .metadata.namespace}}'
-  template+='{{with .metadata.annotations}}{{template "v" (index . "'$GROUP'/rolled-back-by")}}{{else}}{{"\n"}}{{end}}'
+  template+='{{template "v" .metadata.namespace}}'
+  template+='{{with .metadata.annotations}}yes{{"\n"}}{{template "v" (index . "'$GROUP'/rolled-back-by")}}'
+  template+='{{else}}{{"\n\n"}}{{end}}'
   template+='{{template "v" .spec.traffic.configMap}}'
   template+='{{with .status}}{{template "v" .phase}}{{template "v" .activeVersion}}'
   template+='{{with .upgrade}}{{template "v" .id}}{{template "v" .from}}{{template "v" .to}}'
@@ -58,10 +59,10 @@ read_release() {
   local fields
   fields=$("${kubectl[@]}" get "$resource" "$release" -o go-template="$template") ||
     fail "release $release cannot be read; check its name, -n and --context"
-  resource_version='' own_namespace='' rolled_back_by='' config_map='' phase='' active_version=''
+  own_namespace='' annotated='' rolled_back_by='' config_map='' phase='' active_version=''
   id='' from='' to='' from_revision='' to_revision='' from_colour=''
   {
-    read -r resource_version; read -r own_namespace; read -r rolled_back_by; read -r config_map
+    read -r own_namespace; read -r annotated; read -r rolled_back_by; read -r config_map
     read -r phase; read -r active_version; read -r id; read -r from; read -r to
     read -r from_revision; read -r to_revision; read -r from_colour
   } <<<"$fields" || true
@@ -86,18 +87,21 @@ refuse_what_cannot_be() {
   esac
 }
 
-# The fence: written only if the release is as it was read. An operator that still runs can then
-# not begin the contract step unseen, and does the same rollback itself.
+# The fence: written only while this very upgrade is in the phase that was read. An operator that
+# still runs can then not begin the contract step unseen, and does the same rollback itself.
 write_intent() {
   [ "$rolled_back_by" != "script/$id" ] || return 0
-  local attempt patch
+  local attempt patch add
   for attempt in 1 2 3 4 5; do
     refuse_what_cannot_be
-    patch='{"metadata":{"resourceVersion":"'$resource_version'","annotations":{"'$GROUP/rolled-back-by'":"script/'$id'"}}}'
-    if "${kubectl[@]}" patch "$resource" "$release" --type=merge -p "$patch" >/dev/null 2>"$errors"; then
+    add='"/metadata/annotations/'$GROUP'~1rolled-back-by","value":"script/'$id'"'
+    [ -n "$annotated" ] || add='"/metadata/annotations","value":{"'$GROUP'/rolled-back-by":"script/'$id'"}'
+    patch='[{"op":"test","path":"/status/upgrade/id","value":"'$id'"},'
+    patch+='{"op":"test","path":"/status/phase","value":"'$phase'"},{"op":"add","path":'$add'}]'
+    if "${kubectl[@]}" patch "$resource" "$release" --type=json -p "$patch" >/dev/null 2>"$errors"; then
       return 0
     fi
-    grep -q 'the object has been modified' "$errors" || break
+    grep -q 'testing path' "$errors" || break
     say "the release changed meanwhile; reading it again ($attempt)"
     read_release
   done
@@ -126,10 +130,9 @@ deployment() {
     -o go-template='{{range .items}}{{.metadata.name}} {{.spec.replicas}}{{"\n"}}{{end}}'
 }
 
-# Scales every standby to what the losing side has, then waits: traffic never goes to nothing.
-prepare_standby() {
+# What each standby has and needs: as many replicas as the losing side. Writes nothing.
+plan_standby() {
   local component standby losing name replicas wanted _
-  local -a names=() counts=()
   for component in "${components[@]}"; do
     standby=$(deployment "$component" "$from_revision")
     losing=$(deployment "$component" "$to_revision")
@@ -138,26 +141,31 @@ prepare_standby() {
     read -r name replicas <<<"$standby"
     read -r _ wanted <<<"${losing:-none 1}"
     [ "$wanted" -ge 1 ] || wanted=1
-    if [ "$replicas" -lt "$wanted" ]; then
-      say "scaling $name from $replicas to $wanted"
-      [ -n "$dry_run" ] || "${kubectl[@]}" scale deployment "$name" --replicas="$wanted" >/dev/null
-    else
-      wanted=$replicas
-    fi
-    names+=("$name"); counts+=("$wanted")
+    [ "$wanted" -ge "$replicas" ] || wanted=$replicas
+    standbys+=("$name"); has+=("$replicas"); needs+=("$wanted")
+  done
+}
+
+# Scales every standby up, then waits: traffic never goes to nothing.
+prepare_standby() {
+  local index name ready left deadline=$((SECONDS + STANDBY_PATIENCE))
+  for index in "${!standbys[@]}"; do
+    [ "${has[index]}" -lt "${needs[index]}" ] || continue
+    say "${dry_run:+would be }scaling ${standbys[index]} from ${has[index]} to ${needs[index]}"
+    [ -n "$dry_run" ] || "${kubectl[@]}" scale deployment "${standbys[index]}" --replicas="${needs[index]}" >/dev/null
   done
   [ -z "$dry_run" ] || return 0
-  local index ready left deadline=$((SECONDS + STANDBY_PATIENCE))
-  for index in "${!names[@]}"; do
+  for index in "${!standbys[@]}"; do
+    name=${standbys[index]}
     left=$((deadline - SECONDS)); [ "$left" -ge 1 ] || left=1
-    "${kubectl[@]}" wait "deployment/${names[index]}" --request-timeout=0 --timeout="${left}s" \
-      --for=jsonpath='{.status.readyReplicas}'="${counts[index]}" >/dev/null 2>&1 && continue
-    ready=$("${kubectl[@]}" get deployment "${names[index]}" -o jsonpath='{.status.readyReplicas}')
-    if [ "${ready:-0}" -lt $(((counts[index] + 1) / 2)) ]; then
-      fail "${names[index]} has ${ready:-0} of ${counts[index]} pods ready; traffic stays where it is, it is never" \
-        "pointed at nothing. See why: kubectl -n $own_namespace describe deployment ${names[index]}; then run this again"
+    "${kubectl[@]}" wait "deployment/$name" --request-timeout=0 --timeout="${left}s" \
+      --for=jsonpath='{.status.readyReplicas}'="${needs[index]}" >/dev/null 2>&1 && continue
+    ready=$("${kubectl[@]}" get deployment "$name" -o jsonpath='{.status.readyReplicas}')
+    if [ "${ready:-0}" -lt $(((needs[index] + 1) / 2)) ]; then
+      fail "$name has ${ready:-0} of ${needs[index]} pods ready; traffic stays where it is, it is never pointed at" \
+        "nothing. See why: kubectl -n $own_namespace describe deployment $name; then run this again"
     fi
-    say "${names[index]} has ${ready} of ${counts[index]} pods ready; going on with that"
+    say "$name has ${ready} of ${needs[index]} pods ready; going on with that"
   done
 }
 
@@ -253,6 +261,8 @@ services >"$listed"
 [ -s "$listed" ] || refuse "no Service of $own_namespace/$release selects its pods; there is no traffic to move"
 mapfile -t names < <(cut -d' ' -f1 "$listed")
 mapfile -t components < <(cut -d' ' -f2 "$listed" | sort -u)
+standbys=() has=() needs=()
+plan_standby
 
 say "$own_namespace/$release: going back from $to to $from (upgrade $id, phase $phase)${dry_run:+; dry run, nothing is written}"
 if [ -n "$dry_run" ]; then
