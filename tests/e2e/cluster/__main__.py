@@ -6,6 +6,7 @@ import sys
 import time
 
 from cluster.errors import ClusterError
+from cluster.images import deliver, known_names
 from cluster.interface import Cluster, select
 from cluster.progress import say
 
@@ -62,9 +63,6 @@ def main() -> int:
 
 
 def _images(cluster: Cluster, names: list[str]) -> None:
-    # Not needed to start or stop a cluster, and it looks at many files.
-    from cluster.images import deliver, known_names
-
     if not names:
         print("\n".join(known_names()))
         return

@@ -33,7 +33,9 @@ def run(
             check=False,
         )
     except FileNotFoundError as missing:
-        raise ClusterError(f"{words[0]}: not installed; `python -m cluster up` installs what it needs as root") from missing
+        raise ClusterError(
+            f"{words[0]}: not installed; `python -m cluster up`, as root, does it"
+        ) from missing
     except subprocess.TimeoutExpired as late:
         raise ClusterError(f"{' '.join(words[:6])}: no end after {timeout} s") from late
     if done.returncode != 0:

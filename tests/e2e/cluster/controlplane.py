@@ -63,7 +63,9 @@ class ControlPlane:
             "--listen-peer-urls=http://127.0.0.1:2380",
             "--auto-compaction-retention=1h",
         ).start()
-        self.node.daemon("kube-apiserver", str(binaries / "kube-apiserver"), *self._api_server_flags(link)).start()
+        self.node.daemon(
+            "kube-apiserver", str(binaries / "kube-apiserver"), *self._api_server_flags(link)
+        ).start()
         self.node.daemon(
             "kube-controller-manager",
             str(binaries / "kube-controller-manager"),
@@ -121,7 +123,7 @@ class ControlPlane:
         return flags
 
     def wait_ready(self, binaries: Path) -> None:
-        argv = [binaries / "kubectl", f"--kubeconfig={self.paths.kubeconfig}", "get", "--raw", "/readyz"]
+        argv = [str(binaries / "kubectl"), f"--kubeconfig={self.paths.kubeconfig}", "get", "--raw", "/readyz"]
         self.node.daemon("kube-apiserver").wait(lambda: succeeds(argv, timeout=5), 90)
 
     def daemon_names(self) -> list[str]:

@@ -47,7 +47,9 @@ def ensure(packages: Mapping[str, str]) -> None:
     if not lacking:
         return
     if os.geteuid() != 0:
-        raise ClusterError(f"packages: {', '.join(lacking)} are missing; run as root, or apt-get install them")
+        raise ClusterError(
+            f"packages: {', '.join(lacking)} are missing; run as root, or apt-get install them"
+        )
     with file_lock(cache_root() / "locks" / "apt.lock"), step(f"installing {' '.join(lacking)}", 60):
         environment = {"DEBIAN_FRONTEND": "noninteractive"}
         with _services_held():

@@ -1,0 +1,77 @@
+"""The way with a cluster that the user has: its kubeconfig is used as it stands, and nothing of it is removed."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster import goparts
+from cluster.addons import addons_ready, apply_addons
+from cluster.commands import run, succeeds
+from cluster.errors import ClusterError
+from cluster.imagestore import StoredImage
+from cluster.paths import path_with
+from cluster.waiting import wait_until
+
+
+class ExistingCluster:
+    """A cluster reached through KUBECONFIG or ~/.kube/config.
+
+    It must be able to run the images of the table under their names: whoever offers the cluster puts them there,
+    by a registry mirror or by loading them onto the nodes.
+    """
+
+    @property
+    def way(self) -> str:
+        return "existing"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+    def up(self) -> None:
+        """Only Prometheus is added where it is missing; everything else has to be there."""
+        if not self.kubeconfig.exists():
+            raise ClusterError(
+                f"KUBECONFIG: {self.kubeconfig} does not exist; point it at your cluster's kubeconfig"
+            )
+        if not self._answers():
+            raise ClusterError(
+                f"KUBECONFIG: no API server answers for {self.kubeconfig}; check it with kubectl"
+            )
+        if addons_ready(self.environment(), dns=False):
+            apply_addons(self.environment(), dns=False)
+        wait_until(lambda: not self.problems(), "Prometheus available in namespace monitoring", 180, 0.5)
+
+    def down(self) -> None:
+        """Nothing is removed: the cluster is the user's. Tests and demo remove what they made themselves."""
+
+    def problems(self) -> list[str]:
+        if not self._answers():
+            return [f"the API server in {self.kubeconfig} does not answer"]
+        return addons_ready(self.environment(), dns=False)
+
+    def _answers(self) -> bool:
+        return succeeds(["kubectl", "get", "--raw", "/readyz"], env=self.environment(), timeout=15)
+
+    def environment(self) -> Mapping[str, str]:
+        tools = [goparts.build(goparts.PARTS[name]) for name in ("kubernetes", "helm")]
+        return {"KUBECONFIG": str(self.kubeconfig), "PATH": path_with(tools)}
+
+    def load_image(self, image: StoredImage) -> bool:
+        """An image cannot be sent to nodes that are not ours; it has to be there already."""
+        if not self.holds_image(image.name):
+            raise ClusterError(
+                f"image {image.name}: no node of the cluster in {self.kubeconfig} holds it;"
+                " load it onto every node, or give the nodes a registry mirror for `localhost`"
+            )
+        return False
+
+    def holds_image(self, name: str) -> bool:
+        """Whether every node lists the image; kubelets list what they hold in the node's status."""
+        nodes = json.loads(run(["kubectl", "get", "nodes", "-o", "json"], env=self.environment()))["items"]
+        held = [
+            {known for image in node["status"].get("images", []) for known in image["names"]}
+            for node in nodes
+        ]
+        return bool(held) and all(name in names for names in held)

@@ -69,6 +69,7 @@ PARTS: Mapping[str, GoPart] = {
             linker_flags=_kubernetes_flags(),
         ),
         GoPart("coredns", ("github.com/coredns/coredns",), 150),
+        GoPart("kind", ("sigs.k8s.io/kind",), 20),
         GoPart("pause", (".",), 5, sources=(PACKAGE / "parts" / "pause" / "main.go",)),
         GoPart("helm", ("helm.sh/helm/v4/cmd/helm",), 60),
         GoPart(
@@ -123,7 +124,9 @@ def part_key(part: GoPart, go: str) -> str:
 def build(part: GoPart) -> Path:
     """The directory with the part's binaries; built now if this content never was."""
     if not (part.directory / "go.mod").exists():
-        raise ClusterError(f"{part.name}: {part.directory / 'go.mod'} does not exist, so there is nothing to build")
+        raise ClusterError(
+            f"{part.name}: {part.directory / 'go.mod'} does not exist, so there is nothing to build"
+        )
     target = cache_root() / "parts" / f"{part.name}-{part_key(part, go_version())}"
     if target.exists():
         return target

@@ -1,18 +1,17 @@
 """The table of every image that tests and the demo use, and how each comes about."""
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-import hashlib
-import os
-import tempfile
 
 from cluster import goparts, rootfs
 from cluster.addons import coredns_image, pause_image, prometheus_image
-from cluster.dockerbuild import build_image, storage_holds
+from cluster.dockerbuild import build_image
 from cluster.errors import ClusterError
-from cluster.imagestore import StoredImage
+from cluster.imagestore import StoredImage, find, remember
 from cluster.interface import Cluster
 from cluster.paths import PACKAGE, REPOSITORY
 from cluster.progress import say
@@ -36,18 +35,25 @@ class DockerfileImage:
     def build(self, name: str) -> StoredImage:
         base = self.base()
         arguments = {self.base_argument: base.name, **self.arguments}
-        return build_image(name, self.context, self.dockerfile, arguments, {base.name: base.key})
+        return build_image(name, self.context, self.dockerfile, arguments, [base])
 
 
 def base_image(base: rootfs.RootFilesystem) -> StoredImage:
     """The image of a base file system, named by its recipe, so that FROM lines see a new one."""
     key = rootfs.recipe_key(base, rootfs.this_month())
     name = f"{PREFIX}base-{base.name}:{key}"
+    known = find(name, key)
+    if known:
+        return known
     archive = rootfs.archive(base)
     dockerfile = PACKAGE / "parts" / "rootfs" / "Dockerfile"
     with tempfile.TemporaryDirectory(prefix="base-", dir=archive.parent) as context:
         os.link(archive, Path(context) / "rootfs.tar")
-        return build_image(name, Path(context), dockerfile, {})
+        built = build_image(name, Path(context), dockerfile, {})
+    # Known by its recipe from now on: hashing the whole file system at each call would cost more than it tells.
+    image = StoredImage(name, key, built.manifest)
+    remember(image)
+    return image
 
 
 def _conductor() -> StoredImage:
@@ -118,7 +124,9 @@ def expand(names: Sequence[str]) -> list[str]:
         short = name.removeprefix(PREFIX)
         matches = [known for known in known_names() if short in (known, known.partition(":")[0])]
         if not matches:
-            raise ClusterError(f"image: {name!r} is not in the table; use `all` or one of {', '.join(known_names())}")
+            raise ClusterError(
+                f"image: {name!r} is not in the table; use `all` or one of {', '.join(known_names())}"
+            )
         chosen += [match for match in matches if match not in chosen]
     return chosen
 

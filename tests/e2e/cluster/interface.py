@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from cluster.commands import succeeds
 from cluster.errors import ClusterError
+from cluster.existing import ExistingCluster
 from cluster.imagestore import StoredImage
+from cluster.kind import KindCluster
+from cluster.local import LocalCluster
 from cluster.paths import DEFAULT_INSTANCE
 
 WAYS = ("local", "kind", "existing")
@@ -56,11 +58,6 @@ def chosen_way() -> str:
 
 def select(instance: str | None = None, audit: bool = False) -> Cluster:
     """The cluster that the environment asks for."""
-    # Imported here: each way imports this module's sentences, and only one of them is needed.
-    ExistingCluster = None
-    KindCluster = None
-    from cluster.local import LocalCluster
-
     name = instance or os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)
     way = chosen_way()
     if way == "existing":
@@ -68,10 +65,3 @@ def select(instance: str | None = None, audit: bool = False) -> Cluster:
     if way == "kind":
         return KindCluster(name)
     return LocalCluster(name, audit=audit)
-
-
-def path_with(directories: list[Path]) -> str:
-    """PATH with these directories in front, each once."""
-    old = os.environ.get("PATH", "").split(os.pathsep)
-    new = [str(directory) for directory in directories]
-    return os.pathsep.join(new + [entry for entry in old if entry and entry not in new])

@@ -1,10 +1,10 @@
-"""The proof that a stopped cluster left nothing: every process, mount, link, group, namespace and directory is looked for."""
+"""The proof that a stopped cluster left nothing: processes, mounts, links, groups and files are looked for."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.mounts import mounted_below
 from cluster.network import free_link, link_exists
-from cluster.node import mount_points
 from cluster.processes import start_time
 
 if TYPE_CHECKING:
@@ -15,14 +15,13 @@ def found(cluster: "LocalCluster") -> list[str]:
     """One sentence for each thing of this instance that is still on the machine; empty when it left no trace."""
     directories = (cluster.paths.run, cluster.paths.data)
     left = [f"process {pid}: {text}" for pid, text in _processes(directories)]
-    left += [f"mount {point}" for point in mount_points() if point.startswith(tuple(f"{d}/" for d in directories))]
+    left += [f"mount {point}" for point in mounted_below(directories)]
     link = free_link(cluster.paths.name, []).machine_name
     if link_exists(link):
         left.append(f"link {link}")
     left += [f"control group {group}" for group in cluster.control_groups()]
     for node in cluster.nodes:
-        left += [f"link {path} to a log" for path in node.stray_links()]
-        left += [f"CNI result {path}" for path in node.cni_results()]
+        left += [f"file {path}" for path in node.traces()]
     left += [f"directory {directory}" for directory in directories if directory.exists()]
     return left
 

@@ -1,9 +1,9 @@
 """Handing a stored image to a node's containerd: only the layers that it lacks are sent."""
 
+import contextlib
 import subprocess
 from pathlib import Path
-from typing import cast
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from cluster.commands import run
 from cluster.errors import ClusterError
@@ -27,13 +27,15 @@ def load(socket: Path, image: StoredImage) -> bool:
     if held_images(socket).get(image.name) == image.manifest:
         return False
     argv = ["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", "-"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            write_archive(image, cast(BinaryIO, process.stdin), without=held_digests(socket))
-        except BrokenPipeError:
-            # ctr ended early; its own words say why.
-            pass
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        # Where ctr ends early, its own words say why.
+        with contextlib.suppress(BrokenPipeError):
+            write_archive(image, cast("BinaryIO", process.stdin), without=held_digests(socket))
         output, _ = process.communicate()
     if process.returncode != 0:
-        raise ClusterError(f"image {image.name}: containerd refused it: {output.decode(errors='replace')[-800:]}")
+        raise ClusterError(
+            f"image {image.name}: containerd refused it: {output.decode(errors='replace')[-800:]}"
+        )
     return True

@@ -13,10 +13,9 @@ from cluster.commands import run, succeeds
 from cluster.controlplane import ControlPlane
 from cluster.errors import ClusterError
 from cluster.imagestore import StoredImage
-from cluster.interface import path_with
 from cluster.network import Link, free_link, link_exists, machine_ranges
 from cluster.node import Node
-from cluster.paths import DEFAULT_INSTANCE, InstancePaths
+from cluster.paths import DEFAULT_INSTANCE, InstancePaths, path_with
 from cluster.progress import say, step
 from cluster.waiting import file_lock, wait_until
 
@@ -94,8 +93,9 @@ class LocalCluster:
     def down(self) -> None:
         """Stop and remove everything, then prove it."""
         with file_lock(self.paths.lock), step("stopping the cluster", 4):
+            outside = [trace for node in self.nodes for trace in node.traces()]
             self._stop()
-            left = leftovers.found(self)
+            left = leftovers.found(self) + [f"file {trace}" for trace in outside if trace.exists()]
         if left:
             raise ClusterError(f"down: still there after everything was stopped: {'; '.join(left)}")
 
@@ -120,10 +120,14 @@ class LocalCluster:
         if not succeeds(["kubectl", "get", "--raw", "/readyz"], env=self.environment(), timeout=10):
             return ["the API server does not answer /readyz"]
         try:
-            node = json.loads(run(["kubectl", "get", "node", self.node.name, "-o", "json"], env=self.environment()))
+            node = json.loads(
+                run(["kubectl", "get", "node", self.node.name, "-o", "json"], env=self.environment())
+            )
         except ClusterError as absent:
             return [f"node {self.node.name}: {absent}"]
-        ready = [c for c in node["status"].get("conditions", []) if c["type"] == "Ready" and c["status"] == "True"]
+        ready = [
+            c for c in node["status"].get("conditions", []) if c["type"] == "Ready" and c["status"] == "True"
+        ]
         if not ready:
             return [f"node {self.node.name} is not ready"]
         return addons_ready(self.environment())
@@ -133,7 +137,8 @@ class LocalCluster:
         return {"KUBECONFIG": str(self.paths.kubeconfig), "PATH": path_with(tools)}
 
     def load_image(self, image: StoredImage) -> bool:
-        return any([loading.load(node.socket, image) for node in self.nodes])
+        sent = [loading.load(node.socket, image) for node in self.nodes]
+        return any(sent)
 
     def holds_image(self, name: str) -> bool:
         return all(name in loading.held_images(node.socket) for node in self.nodes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.commands import run
 from cluster.errors import ClusterError
+from cluster.mounts import is_mounted
 
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
@@ -32,7 +33,9 @@ def free_link(instance: str, taken: list[ipaddress.IPv4Network]) -> Link:
     for subnet in _JOINING_RANGE.subnets(new_prefix=30):
         if not any(subnet.overlaps(other) for other in taken):
             return Link(f"mcc-{instance}", str(subnet[1]), str(subnet[2]))
-    raise ClusterError(f"network: every range in {_JOINING_RANGE} is taken by a route of this machine; remove one")
+    raise ClusterError(
+        f"network: every range in {_JOINING_RANGE} is taken by a route of this machine; remove one"
+    )
 
 
 def machine_ranges() -> list[ipaddress.IPv4Network]:
@@ -50,13 +53,13 @@ def link_exists(name: str) -> bool:
 
 
 class NetworkNamespace:
-    """A network namespace held by a bind mount on a file of ours, so that /run/netns is not touched."""
+    """Held by a bind mount on a file of ours, so that /run/netns is not touched; it ends with that mount."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def exists(self) -> bool:
-        return self.file.is_mount()
+        return is_mounted(self.file)
 
     def create(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +72,8 @@ class NetworkNamespace:
 
     def join(self, link: Link) -> None:
         """Make the pair, give both ends their address, and route the Service range into the node's end."""
-        self.enter("ip", "link", "add", _NODE_LINK, "type", "veth", "peer", "name", link.machine_name,
-                   "netns", str(os.getpid()))
+        pair = ["ip", "link", "add", _NODE_LINK, "type", "veth", "peer", "name", link.machine_name]
+        self.enter(*pair, "netns", str(os.getpid()))
         run(["ip", "address", "add", f"{link.machine_address}/30", "dev", link.machine_name])
         run(["ip", "link", "set", link.machine_name, "up"])
         self.enter("ip", "link", "set", "lo", "up")
@@ -79,9 +82,3 @@ class NetworkNamespace:
         # Without this route a local client gets "network is unreachable" before its packet can be translated.
         self.enter("ip", "route", "add", SERVICE_RANGE, "dev", _NODE_LINK)
         self.enter("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-
-    def delete(self) -> None:
-        """The namespace goes with its last process and this mount; its links go with it."""
-        while self.file.is_mount():
-            run(["umount", str(self.file)])
-        self.file.unlink(missing_ok=True)

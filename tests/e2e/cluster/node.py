@@ -1,24 +1,21 @@
 """One node of a local cluster: its namespace, containerd, kubelet and kube-proxy, and everything they leave behind."""
 
 import os
-import re
 import shutil
 import signal
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cluster import cgroups
-from cluster.commands import run, succeeds
+from cluster import cgroups, traces
+from cluster.commands import succeeds
+from cluster.mounts import mounted_below, unmount
 from cluster.network import POD_RANGE, Link, NetworkNamespace
 from cluster.paths import InstancePaths
 from cluster.pki import Authority, kubeconfig, kubelet_identity
-from cluster.processes import Daemon, end_processes, signal_processes
+from cluster.processes import Daemon, kill_processes, signal_processes
 from cluster.rendering import NodeSettings, cni_config, containerd_config, kubelet_config
 from cluster.waiting import wait_until
-
-_CONTAINER_LOG_LINKS = Path("/var/log/containers")
-_CNI_RESULTS = Path("/var/lib/cni/results")
 
 
 @dataclass(frozen=True)
@@ -139,12 +136,12 @@ class Node:
         self.daemon("containerd").stop()
         # Shims outlive containerd, and their containers may have been started between the two steps above.
         cgroups.kill_members(self.cgroup)
-        end_processes(self.shims(), 5)
+        kill_processes(self.shims())
         self._end_namespace_members()
-        self.unmount()
         cgroups.remove(self.cgroup)
-        self.namespace.delete()
-        self._remove_traces()
+        outside = self.traces()
+        self._remove_directories()
+        traces.remove(outside)
 
     def shims(self) -> list[int]:
         """Process ids of this containerd's shims, known by its socket on their command line."""
@@ -156,10 +153,13 @@ class Node:
                     found.append(int(entry.name))
         return found
 
+    def traces(self) -> list[Path]:
+        return traces.of_node(self.run, self.data)
+
     def _end_namespace_members(self) -> None:
         if not self.namespace.exists():
             return
-        inode = os.stat(self.namespace.file).st_ino
+        inode = self.namespace.file.stat().st_ino
 
         def none_left() -> bool:
             pids = namespace_members(inode) - {os.getpid()}
@@ -168,36 +168,12 @@ class Node:
 
         wait_until(none_left, f"namespace of {self.name} without processes", 20, 0.05)
 
-    def mounts(self) -> list[str]:
-        """Mount points in this node's directories, the deepest first; the namespace file itself is not one."""
-        prefixes = (f"{self.run}/", f"{self.data}/")
-        points = [point for point in mount_points() if point.startswith(prefixes)]
-        return [point for point in reversed(points) if point != str(self.namespace.file)]
-
-    def unmount(self) -> None:
-        for point in self.mounts():
-            run(["umount", "--lazy", point])
-
-    def _remove_traces(self) -> None:
-        for link in self.stray_links():
-            link.unlink()
-        for result in self.cni_results():
-            result.unlink()
-        for directory in (_CONTAINER_LOG_LINKS, _CNI_RESULTS):
-            if directory.exists() and not any(directory.iterdir()):
-                directory.rmdir()
-        shutil.rmtree(self.run, ignore_errors=False) if self.run.exists() else None
-        shutil.rmtree(self.data, ignore_errors=False) if self.data.exists() else None
-
-    def stray_links(self) -> list[Path]:
-        """Links that the kubelet makes outside its directories, for log collectors."""
-        if not _CONTAINER_LOG_LINKS.exists():
-            return []
-        links = [link for link in _CONTAINER_LOG_LINKS.iterdir() if link.is_symlink()]
-        return [link for link in links if os.readlink(link).startswith(f"{self.data}/")]
-
-    def cni_results(self) -> list[Path]:
-        return list(_CNI_RESULTS.glob(f"maestro-conductor-{self.paths.name}-{self.name}-*"))
+    def _remove_directories(self) -> None:
+        for point in mounted_below([self.run, self.data]):
+            unmount(point)
+        for directory in (self.run, self.data):
+            if directory.exists():
+                shutil.rmtree(directory)
 
 
 def namespace_members(inode: int) -> set[int]:
@@ -206,19 +182,13 @@ def namespace_members(inode: int) -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                target = os.readlink(entry / "ns" / "net")
+                target = str((entry / "ns" / "net").readlink())
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 # Gone meanwhile, or a kernel thread of another owner.
                 continue
             if target == f"net:[{inode}]":
                 members.add(int(entry.name))
     return members
-
-
-def mount_points() -> list[str]:
-    """All mount points of this machine in the order of mounting, with the kernel's escapes undone."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4]) for line in lines]
 
 
 def _command_line(process: Path) -> list[str]:

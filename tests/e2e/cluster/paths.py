@@ -62,3 +62,10 @@ class InstancePaths:
     @property
     def pki(self) -> Path:
         return self.run / "pki"
+
+
+def path_with(directories: list[Path]) -> str:
+    """PATH with these directories in front, each once."""
+    old = os.environ.get("PATH", "").split(os.pathsep)
+    new = [str(directory) for directory in directories]
+    return os.pathsep.join(new + [entry for entry in old if entry and entry not in new])

@@ -44,11 +44,10 @@ class Authority:
 
     def create(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        run(
-            ["openssl", "req", "-x509", *_CURVE, "-days", _DAYS, "-subj", f"/CN=maestro-conductor-{self.name}"]
-            + ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
-            + ["-keyout", str(self.key), "-out", str(self.certificate)]
-        )
+        subject = f"/CN=maestro-conductor-{self.name}"
+        argv = ["openssl", "req", "-x509", *_CURVE, "-days", _DAYS, "-subj", subject]
+        argv += ["-addext", "keyUsage=critical,keyCertSign,cRLSign,digitalSignature"]
+        run([*argv, "-keyout", str(self.key), "-out", str(self.certificate)])
 
     def issue(self, identity: Identity) -> None:
         extensions = [

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,21 +32,18 @@ def signal_processes(pids: Iterable[int], number: int) -> None:
             continue
 
 
-def end_processes(pids: Sequence[int], grace: float) -> None:
-    """Ask to end, wait, then kill what is left and wait again."""
+def kill_processes(pids: Iterable[int]) -> None:
+    """Kill and wait until they are gone. Nobody is asked first: their state is thrown away with them."""
     identities = {pid: start_time(pid) for pid in pids}
 
-    def living() -> list[int]:
+    def none_left() -> bool:
         for pid in identities:
             _reap(pid)
-        return [pid for pid, born in identities.items() if born and start_time(pid) == born]
+        living = [pid for pid, born in identities.items() if born and start_time(pid) == born]
+        signal_processes(living, signal.SIGKILL)
+        return not living
 
-    signal_processes(living(), signal.SIGTERM)
-    try:
-        wait_until(lambda: not living(), "processes ended", grace, 0.05)
-    except ClusterError:
-        signal_processes(living(), signal.SIGKILL)
-        wait_until(lambda: not living(), f"processes {living()} ended after SIGKILL", 20, 0.05)
+    wait_until(none_left, "killed processes gone", 20, 0.05)
 
 
 def _reap(pid: int) -> None:
@@ -98,10 +95,10 @@ class Daemon:
         _reap(pid)
         return pid if record["started"] and start_time(pid) == record["started"] else 0
 
-    def stop(self, grace: float = 5) -> None:
+    def stop(self) -> None:
         pid = self.pid()
         if pid:
-            end_processes([pid], grace)
+            kill_processes([pid])
         self.pid_file.unlink(missing_ok=True)
 
     def wait(self, ready: Callable[[], bool], timeout: float) -> None:
@@ -109,7 +106,9 @@ class Daemon:
 
         def ready_or_gone() -> bool:
             if not self.pid():
-                raise ClusterError(f"{self.name} ended at start; its log {self.log_file} ends:\n{self.log_tail()}")
+                raise ClusterError(
+                    f"{self.name} ended at start; its log {self.log_file} ends:\n{self.log_tail()}"
+                )
             return ready()
 
         wait_until(ready_or_gone, f"{self.name} ready (log: {self.log_file})", timeout)

@@ -37,8 +37,8 @@ class NodeSettings:
 def containerd_config(node: NodeSettings) -> str:
     """containerd 1.6, configuration version 2, everything in the node's own directories."""
     return f"""version = 2
-root = "{node.data / 'containerd'}"
-state = "{node.run / 'containerd'}"
+root = "{node.data / "containerd"}"
+state = "{node.run / "containerd"}"
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
@@ -49,7 +49,7 @@ disabled_plugins = [
   address = "{node.containerd_socket}"
 
 [plugins."io.containerd.internal.v1.opt"]
-  path = "{node.data / 'opt'}"
+  path = "{node.data / "opt"}"
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
@@ -66,10 +66,11 @@ disabled_plugins = [
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+        Root = "{node.run / "runc"}"
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "{node.run / 'cni'}"
+    conf_dir = "{node.run / "cni"}"
     max_conf_num = 1
 """
 
@@ -127,6 +128,8 @@ def kubelet_config(node: NodeSettings) -> str:
         "podLogsDir": str(node.data / "pod-logs"),
         "volumePluginDir": str(node.data / "volume-plugins"),
         "maxPods": 240,
+        # All of them, not the fifty largest: whoever comes with a kubeconfig alone reads them here.
+        "nodeStatusMaxImages": -1,
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
         "logging": {"verbosity": 1},

@@ -18,6 +18,8 @@ from cluster.progress import step
 from cluster.waiting import file_lock
 
 SUITE = "bookworm"
+# Its alternative, usrmerge, converts a running system and brings all of Perl for that.
+_ALWAYS = ("usr-is-merged",)
 _LEFT_OUT = (
     "/usr/share/man/*",
     "/usr/share/doc/*",
@@ -67,7 +69,7 @@ POSTGRES = RootFilesystem(
 
 def recipe_key(base: RootFilesystem, month: str) -> str:
     """The content hash of everything that decides what is in the file system."""
-    text = "\0".join((SUITE, month, base.name, *base.packages, *base.hooks(), *_LEFT_OUT, *_KEPT))
+    text = "\0".join((SUITE, month, base.name, *_ALWAYS, *base.packages, *base.hooks(), *_LEFT_OUT, *_KEPT))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -95,7 +97,14 @@ def archive(base: RootFilesystem) -> Path:
 def _make(base: RootFilesystem, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="rootfs-", dir=target.parent) as scratch:
         made = Path(scratch) / "rootfs.tar"
-        argv = ["mmdebstrap", "--quiet", "--variant=essential", "--mode=root", f"--include={','.join(base.packages)}"]
+        argv = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=essential",
+            "--mode=root",
+            f"--include={','.join(_ALWAYS + base.packages)}",
+        ]
+        argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
         argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
         argv += [f"--dpkgopt=path-include={pattern}" for pattern in _KEPT]
         argv += [f"--aptopt={name} {shlex.quote(value)}" for name, value in _apt_proxies().items()]

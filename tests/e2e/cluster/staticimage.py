@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.imagestore import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, StoredImage, add_blob, blob_path, find, remember
+from cluster.imagestore import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    MANIFEST_TYPE,
+    StoredImage,
+    add_blob,
+    blob_path,
+    find,
+    remember,
+)
 
 NONROOT = "65532:65532"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -73,7 +82,9 @@ def build_static(image: StaticImage) -> StoredImage:
 
 def static_key(image: StaticImage) -> str:
     """Content hash of everything that the image is made of."""
-    digest = hashlib.sha256(json.dumps([list(image.entrypoint), image.user, list(image.directories)]).encode())
+    digest = hashlib.sha256(
+        json.dumps([list(image.entrypoint), image.user, list(image.directories)]).encode()
+    )
     for path, source in sorted(image.files.items()):
         digest.update(path.encode() + b"\0")
         with source.open("rb") as content:
