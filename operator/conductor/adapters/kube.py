@@ -60,15 +60,15 @@ class ApiError(Exception):
         self.message = message
 
 
-class Conflict(ApiError):
+class ConflictError(ApiError):
     """The object is not as it was read: somebody wrote in between."""
 
 
-class NotFound(ApiError):
+class NotFoundError(ApiError):
     """There is no such object."""
 
 
-class AlreadyExists(ApiError):
+class AlreadyExistsError(ApiError):
     """An object of that name is there."""
 
 
@@ -95,7 +95,7 @@ class Kube:
         """The object, or None where there is none."""
         try:
             return self._call("GET", RESOURCES[kind].path(namespace, name))
-        except NotFound:
+        except NotFoundError:
             return None
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
@@ -108,7 +108,7 @@ class Kube:
         return items
 
     def create(self, kind: str, namespace: str, manifest: Object) -> Object:
-        """Create; raises AlreadyExists."""
+        """Create; raises AlreadyExistsError."""
         return self._call(
             "POST",
             RESOURCES[kind].path(namespace),
@@ -134,7 +134,7 @@ class Kube:
         operations: Sequence[Mapping[str, Any]],
         dry_run: bool = False,
     ) -> Object:
-        """JSON patch; a `test` that fails raises Conflict."""
+        """JSON patch; a `test` that fails raises ConflictError."""
         query = [("fieldManager", names.FIELD_MANAGER), *([("dryRun", "All")] if dry_run else [])]
         try:
             return self._call(
@@ -146,13 +146,13 @@ class Kube:
             )
         except ApiError as error:
             if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and "test" in error.message.lower():
-                raise Conflict(error.status, error.reason, error.message) from error
+                raise ConflictError(error.status, error.reason, error.message) from error
             raise
 
     def merge(
         self, kind: str, namespace: str, name: str, change: Object, subresource: str | None = None
     ) -> Object:
-        """JSON merge patch; with `metadata.resourceVersion` in it, it raises Conflict where that is old."""
+        """JSON merge patch; with `metadata.resourceVersion` in it, it raises ConflictError where that is old."""
         return self._call(
             "PATCH",
             RESOURCES[kind].path(namespace, name, subresource),
@@ -167,13 +167,13 @@ class Kube:
         return self._call("PUT", path, [("fieldManager", names.FIELD_MANAGER)], manifest, "application/json")
 
     def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
-        """Delete, with its dependents in the background; NotFound is success, another UID raises Conflict."""
+        """Delete, with its dependents in the background; what is gone is done; another UID raises ConflictError."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
             self._call("DELETE", RESOURCES[kind].path(namespace, name), [], options, "application/json")
-        except NotFound:
+        except NotFoundError:
             return
 
     def _call(
@@ -216,11 +216,11 @@ def _error(status: int, data: bytes) -> ApiError:
         return ApiError(status, "Unreadable", data[:200].decode(errors="replace"))
     reason, message = answer.get("reason", ""), answer.get("message", "")
     if status == HTTPStatus.NOT_FOUND:
-        return NotFound(status, reason, message)
+        return NotFoundError(status, reason, message)
     if status == HTTPStatus.CONFLICT:
         return (
-            AlreadyExists(status, reason, message)
+            AlreadyExistsError(status, reason, message)
             if reason == "AlreadyExists"
-            else Conflict(status, reason, message)
+            else ConflictError(status, reason, message)
         )
     return ApiError(status, reason, message)

@@ -31,7 +31,9 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 _SEMVER_RULE = {
     "rule": r"self.version.matches('^(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)\\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$')",
-    "messageExpression": "'spec.version: ' + self.version + ' is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0'",
+    "messageExpression": (
+        "'spec.version: ' + self.version + ' is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0'"
+    ),
     "message": "spec.version is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0",
     "fieldPath": ".version",
 }

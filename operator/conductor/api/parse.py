@@ -58,7 +58,9 @@ def _finding(raw: Mapping[str, Any], item: Any) -> Finding:
 def _lookup(raw: Any, path: tuple[Any, ...], fallback: Any) -> Any:
     node = raw
     for part in path:
-        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+        if (isinstance(node, Mapping) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
             node = node[part]
         else:
             return fallback

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     TARGET_NOT_READY = "RollbackTargetNotReady"
     PAUSED = "Paused"
     PUBLISHING_COLOUR = "PublishingColour"
+    REPAIRING = "Repairing"
     # ended well
     STABLE = "Stable"
     SUCCEEDED = "UpgradeSucceeded"

@@ -7,6 +7,7 @@ holds at admission as well as in the operator.
 import re
 from datetime import timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -115,7 +116,7 @@ class Traffic(Model):
     @classmethod
     def _ramp_rises(cls, value: tuple[RampStep, ...]) -> tuple[RampStep, ...]:
         weights = [step.weight for step in value]
-        for before, after in zip(weights, weights[1:], strict=False):
+        for before, after in pairwise(weights):
             if after <= before:
                 raise ValueError(
                     f"weights fall from {before} to {after}; each step must be greater than the one before"
@@ -253,7 +254,7 @@ class ReleaseSpec(Model):
         }
         if services and not self.verification.http:
             raise ValueError(
-                "verification.http is empty; name at least one request, without requests no version can be proven healthy"
+                "verification.http is empty; name at least one request, without any no version can be proven healthy"
             )
         for index, check in enumerate(self.verification.http):
             if (check.component, check.service, check.port) not in ports:

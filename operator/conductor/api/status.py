@@ -179,6 +179,7 @@ class ReleaseStatus(StatusModel):
     candidate_revision: Short = ""
     standby_revision: Short = ""
     last_good_revision: Short = ""
+    schema_floor: Short = ""
     failed_digest: Short = ""
     handled_commands: tuple[Short, ...] = Field(default=(), max_length=20)
     sequence: int = 0

@@ -20,17 +20,21 @@ _HEALTH: dict[Verdict, Literal["True", "False", "Unknown"]] = {
 
 
 def conditions(
-    status: ReleaseStatus, generation: int, stalled: bool, rejected: bool, now: datetime
+    status: ReleaseStatus, *, generation: int, stalled: bool, rejected: bool, behind: bool, now: datetime
 ) -> tuple[Condition, ...]:
-    """All conditions for what the status now says; times move only where a status does."""
+    """All conditions for what the status now says; times move only where a status does.
+
+    `behind`: the spec asks for another revision than the one that serves, so that it is not ready yet.
+    """
     upgrade = status.upgrade
     settled = status.phase is Phase.STABLE and upgrade is None
     reason, message = status.reason or Reason.STARTED, status.message
+    moving = (upgrade is not None or behind) and not (stalled or rejected)
     verdict = upgrade.last_verdict if upgrade else None
     applied, applied_reason = _migrations(status)
     wanted: list[tuple[str, Literal["True", "False", "Unknown"], str, str]] = [
-        ("Ready", _flag(settled and not stalled and not rejected), reason, message),
-        ("Reconciling", _flag(upgrade is not None and not stalled), reason, message if upgrade else ""),
+        ("Ready", _flag(settled and not (stalled or rejected or behind)), reason, message),
+        ("Reconciling", _flag(moving), reason, message if moving else ""),
         ("Stalled", _flag(stalled or rejected), reason, message if stalled or rejected else ""),
         (
             "Healthy",
@@ -53,7 +57,14 @@ def conditions(
         ("RollbackWindowOpen", _flag(status.phase in _WINDOW_OPEN), str(status.phase), ""),
     ]
     return tuple(
-        _with_time(status.condition(type_), type_, flag, reason_, message_, generation, now)
+        Condition(
+            type=type_,
+            status=flag,
+            reason=reason_,
+            message=message_,
+            observed_generation=generation,
+            last_transition_time=_moved_at(status.condition(type_), flag) or now,
+        )
         for type_, flag, reason_, message_ in wanted
     )
 
@@ -70,21 +81,5 @@ def _flag(value: bool) -> Literal["True", "False"]:
     return "True" if value else "False"
 
 
-def _with_time(
-    former: Condition | None,
-    type_: str,
-    flag: Literal["True", "False", "Unknown"],
-    reason: str,
-    message: str,
-    generation: int,
-    now: datetime,
-) -> Condition:
-    moved_at = former.last_transition_time if former and former.status == flag else None
-    return Condition(
-        type=type_,
-        status=flag,
-        reason=reason,
-        message=message,
-        observed_generation=generation,
-        last_transition_time=moved_at or now,
-    )
+def _moved_at(former: Condition | None, flag: str) -> datetime | None:
+    return former.last_transition_time if former and former.status == flag else None

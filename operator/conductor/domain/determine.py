@@ -10,6 +10,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
+from conductor.domain.commands import commanded, refused
 from conductor.domain.effects import (
     ClaimService,
     DeleteObjects,
@@ -28,6 +29,7 @@ from conductor.domain.phases.soaking import soaking
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
 from conductor.domain.prune import superfluous
+from conductor.domain.repair import repair
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, pointing_at, switch_to
 from conductor.domain.situation import Acting, Failing, Rejecting, Situation, Starting, Waiting
@@ -83,6 +85,8 @@ def determine(s: Snapshot) -> Situation:
                 Reason.CLAIMING_EPOCH,
                 f"claiming Service {service.name} for epoch {s.epoch}",
             )
+    if (refusal := refused(s)) is not None:
+        return refusal
     if s.status.upgrade is None:
         return _steady(s)
     return _upgrading(s, s.status.upgrade)
@@ -102,9 +106,11 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
         if (dispute := _reverted(context)) is not None:
             return dispute
     situation = PHASES[phase](context)
-    if context.spec.paused and phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}:
-        if not isinstance(situation, Waiting | Failing):
-            return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on")
+    held = phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING} and not isinstance(
+        situation, Waiting | Failing
+    )
+    if context.spec.paused and held:
+        return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on")
     return situation
 
 
@@ -113,17 +119,12 @@ def _change_of_mind(context: Context) -> Failing | None:
     s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
     if phase is Phase.CONTRACTING:
         return None
-    if (
-        s.annotations.get(names.ANNOTATION_ROLLED_BACK_BY) == f"script/{upgrade.id}"
-        and context.from_ is not None
-    ):
-        return Failing(Reason.ROLLED_BACK_BY_SCRIPT, "scripts/rollback.sh took the traffic back")
-    if s.annotations.get(names.ANNOTATION_ROLLBACK) == upgrade.id:
-        return Failing(Reason.ROLLBACK_REQUESTED, "a rollback was asked for by annotation")
-    if s.annotations.get(names.ANNOTATION_ABORT) == upgrade.id:
-        return Failing(Reason.ABORTED, "an abort was asked for by annotation", Outcome.ABORTED)
-    if s.spec is None or s.digest == upgrade.to_revision or s.spec.rollback_to == upgrade.to_revision:
+    if (command := commanded(s, upgrade)) is not None:
+        return command
+    if s.spec is None or upgrade.to_revision == (s.spec.rollback_to or s.digest):
         return None
+    if s.spec.rollback_to and s.spec.rollback_to == upgrade.from_revision:
+        return Failing(Reason.ROLLBACK_TO, f"spec.rollbackTo names {upgrade.from_}", Outcome.ABORTED)
     if s.digest == upgrade.from_revision and not s.spec.rollback_to:
         return Failing(Reason.SPEC_REVERTED, f"spec went back to {upgrade.from_}", Outcome.ABORTED)
     if phase in BEFORE_SWITCH:
@@ -165,20 +166,11 @@ def _put_back(s: Snapshot, active: Revision) -> Situation | None:
 
 def _steady(s: Snapshot) -> Situation:
     active = s.active
+    if active is not None and (upkeep := _upkeep(s, active)) is not None:
+        return upkeep
     if s.spec is None:
         first = "; ".join(str(finding) for finding in s.findings[:5])
         return Rejecting(Reason.INVALID_SPEC, first)
-    if active is not None:
-        if (dispute := _put_back(s, active)) is not None:
-            return dispute
-        name = active.spec.traffic.config_map
-        colour = str(s.status.traffic.current)
-        if name is not None and s.published_colour != colour:
-            return Acting(
-                PublishColour(name, colour, s.traffic_config_map_exists),
-                Reason.PUBLISHING_COLOUR,
-                f"publishing {colour} in ConfigMap {name}",
-            )
     wanted, version = _wanted(s)
     if wanted is None:
         return Rejecting(
@@ -207,6 +199,23 @@ def _steady(s: Snapshot) -> Situation:
         return pending
     phase = Phase.PREFLIGHT if active is not None else Phase.BOOTSTRAPPING
     return Starting(wanted, version, phase, f"upgrading to {version}" if active else f"installing {version}")
+
+
+def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
+    """What must be true of the active revision before anything new begins."""
+    if (missing := repair(s, active)) is not None:
+        return missing
+    if (dispute := _put_back(s, active)) is not None:
+        return dispute
+    name = active.spec.traffic.config_map
+    colour = str(s.status.traffic.current)
+    if name is not None and s.published_colour != colour:
+        return Acting(
+            PublishColour(name, colour, s.traffic_config_map_exists),
+            Reason.PUBLISHING_COLOUR,
+            f"publishing {colour} in ConfigMap {name}",
+        )
+    return None
 
 
 def _wanted(s: Snapshot) -> tuple[str | None, str]:

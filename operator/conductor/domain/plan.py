@@ -26,6 +26,7 @@ from conductor.domain.situation import (
     Advancing,
     Ending,
     Failing,
+    Refusing,
     Rejecting,
     Situation,
     Starting,
@@ -36,6 +37,7 @@ from conductor.domain.snapshot import Snapshot
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
 _TIMELINE_LIMIT = 40
+_COMMANDS_LIMIT = 20
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,12 @@ def plan(s: Snapshot, situation: Situation) -> Plan:
             return _end(s, situation)
         case Rejecting():
             return _reject(s, situation)
+        case Refusing():
+            return _refuse(s, situation)
 
 
 def _wait(s: Snapshot, situation: Waiting) -> Plan:
-    status = _with_upgrade(s, s.status, situation.changes)
+    status = _with_upgrade(s.status, situation.changes)
     phase = status.phase
     if s.status.upgrade is None and s.status.active_revision:
         phase = Phase.STABLE
@@ -105,7 +109,7 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
     traffic = s.status.traffic
     if "reversions" in changes:
         traffic = traffic.model_copy(update={"reversions": changes.pop("reversions")})
-    status = _with_upgrade(s, s.status, changes)
+    status = _with_upgrade(s.status, changes)
     status = status.model_copy(
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
     )
@@ -116,7 +120,7 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
 
 
 def _advance(s: Snapshot, situation: Advancing) -> Plan:
-    status = _with_upgrade(s, s.status, situation.changes)
+    status = _with_upgrade(s.status, situation.changes)
     if situation.phase is not s.status.phase:
         status = _enter(s, status, situation.phase)
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
@@ -165,7 +169,7 @@ def _fail(s: Snapshot, situation: Failing) -> Plan:
     back = Phase.ROLLING_BACK if upgrade.took_traffic else Phase.BACKING_OUT
     failure = Failure(reason=situation.reason, message=situation.message, outcome=situation.outcome)
     changes = {**situation.changes, "failure": failure, "decided_at": s.now}
-    status = _enter(s, _with_upgrade(s, s.status, changes), back)
+    status = _enter(s, _with_upgrade(s.status, changes), back)
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
     shown = Announcement(situation.reason, situation.message, warning=True)
     return _finish(s, status, again=True, announcements=(shown,))
@@ -211,7 +215,7 @@ def _end(s: Snapshot, situation: Ending) -> Plan:
         }
     if succeeded:
         update["last_good_revision"] = upgrade.to_revision
-    status = s.status.model_copy(update=update)
+    status = _with_upgrade(s.status, situation.changes).model_copy(update=update)
     shown = Announcement(situation.reason, situation.message, warning=not succeeded)
     return _finish(s, status, again=True, announcements=(shown,))
 
@@ -223,25 +227,44 @@ def _reject(s: Snapshot, situation: Rejecting) -> Plan:
     return _finish(s, status, rejected=True, announcements=shown)
 
 
+def _refuse(s: Snapshot, situation: Refusing) -> Plan:
+    answered = (*s.status.handled_commands, situation.command)[-_COMMANDS_LIMIT:]
+    status = s.status.model_copy(update={"handled_commands": answered})
+    shown = Announcement(situation.reason, situation.message, warning=True)
+    return _finish(s, status, again=True, announcements=(shown,))
+
+
 def upgrade_id(uid: str, sequence: int) -> str:
     """Short, deterministic and never used twice for one release."""
     return "u" + hashlib.sha256(f"{uid}/{sequence}".encode()).hexdigest()[:8]
 
 
-def _with_upgrade(s: Snapshot, status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStatus:
+def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStatus:
     changes = dict(changes)
     update: dict[str, Any] = {}
     migrations = changes.pop("migrations", None)
     if isinstance(migrations, MigrationsStatus):
         update["migrations"] = migrations
+    if "schema_floor" in changes:
+        update["schema_floor"] = changes.pop("schema_floor")
+    if "green_share" in changes and status.upgrade is not None:
+        update["traffic"] = _shared(status, status.upgrade.to_colour, changes.pop("green_share"))
     if status.upgrade is not None and changes:
         verdict = changes.get("last_verdict")
         former = status.upgrade.last_verdict
-        if isinstance(verdict, VerdictStatus) and former is not None and former.verdict is verdict.verdict:
-            if verdict.at - former.at < _VERDICT_REFRESH:
-                changes["last_verdict"] = former
+        if isinstance(verdict, VerdictStatus) and former is not None and _same_news(former, verdict):
+            changes["last_verdict"] = former
         update["upgrade"] = status.upgrade.model_copy(update=changes)
     return status.model_copy(update=update)
+
+
+def _same_news(former: VerdictStatus, verdict: VerdictStatus) -> bool:
+    return former.verdict is verdict.verdict and verdict.at - former.at < _VERDICT_REFRESH
+
+
+def _shared(status: ReleaseStatus, gaining: Colour, percent: int) -> Any:
+    share = {str(gaining): percent, str(gaining.other): 100 - percent}
+    return status.traffic.model_copy(update=share)
 
 
 def _enter(s: Snapshot, status: ReleaseStatus, phase: Phase) -> ReleaseStatus:
@@ -307,6 +330,7 @@ def _all_on(s: Snapshot, colour: Colour) -> Any:
 def _finish(
     s: Snapshot,
     status: ReleaseStatus,
+    *,
     stalled: bool = False,
     rejected: bool = False,
     effect: Effect | None = None,
@@ -319,6 +343,21 @@ def _finish(
         told = "; ".join(str(finding) for finding in s.findings[:3])
         announcements = (*announcements, Announcement(Reason.INVALID_SPEC, told, warning=True))
     status = status.model_copy(
-        update={"conditions": conditions(status, s.generation, stalled, rejected, s.now)}
+        update={
+            "conditions": conditions(
+                status,
+                generation=s.generation,
+                stalled=stalled,
+                rejected=rejected,
+                behind=_behind(s, status),
+                now=s.now,
+            )
+        }
     )
     return Plan(status, effect, wake_at, again, announcements)
+
+
+def _behind(s: Snapshot, status: ReleaseStatus) -> bool:
+    """Whether another revision serves than the spec asks for: with the new generation already observed,
+    whoever waits for Ready must not be told that it is."""
+    return s.spec is not None and status.active_revision != (s.spec.rollback_to or s.digest)

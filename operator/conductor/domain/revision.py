@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -68,20 +68,23 @@ def _visit_config_maps(pod: dict[str, Any], found: set[str], renames: Mapping[st
         if renames and name in renames:
             holder["name"] = renames[name]
 
+    for reference in _config_map_references(pod):
+        meet(reference)
+
+
+def _config_map_references(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every place of a pod spec that names a ConfigMap, as the object that holds `name`."""
     for volume in pod.get("volumes", []):
-        if "configMap" in volume:
-            meet(volume["configMap"])
-        for source in volume.get("projected", {}).get("sources", []):
-            if "configMap" in source:
-                meet(source["configMap"])
+        sources = [volume, *volume.get("projected", {}).get("sources", [])]
+        yield from (source["configMap"] for source in sources if "configMap" in source)
     for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
-        for source in container.get("envFrom", []):
-            if "configMapRef" in source:
-                meet(source["configMapRef"])
+        yield from (
+            source["configMapRef"] for source in container.get("envFrom", []) if "configMapRef" in source
+        )
         for variable in container.get("env", []):
             reference = (variable.get("valueFrom") or {}).get("configMapKeyRef")
             if reference:
-                meet(reference)
+                yield reference
 
 
 def grace_problem(component: Component, hook: PreStopHook) -> str | None:
@@ -107,7 +110,7 @@ def pod_labels(release: str, component: str, colour: Colour, revision: str) -> d
 
 
 def render_deployment(
-    release: str, namespace: str, revision: Revision, component: Component, colour: Colour, replicas: int
+    release: str, namespace: str, revision: Revision, component: Component, *, colour: Colour, replicas: int
 ) -> dict[str, Any]:
     """The Deployment of one component in one revision, ready to be server-side applied.
 

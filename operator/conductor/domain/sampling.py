@@ -84,7 +84,7 @@ def needs(s: Snapshot) -> Needs:
         return Needs()
     spec = s.spec if s.spec is not None and s.digest == to.hash else to.spec
     losing = s.revision(upgrade.from_revision)
-    silence = silence_question(s, losing) if s.status.phase is Phase.CLOSING and losing else None
+    silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
     return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec))
 
 
@@ -107,13 +107,13 @@ def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> Healt
     )
 
 
-def silence_question(s: Snapshot, losing: Revision) -> SilenceQuestion:
+def silence_question(s: Snapshot, losing: Revision, spec: ReleaseSpec) -> SilenceQuestion:
     """Asked over a short window: silence now is what matters."""
     count = "http_request_duration_seconds_count"
     users = _selector(s, losing)
     everything = f'{{namespace="{s.namespace}",pod=~"{_pods(s, losing)}"}}'
     return SilenceQuestion(
-        url=losing.spec.metrics.prometheus.url,
+        url=spec.metrics.prometheus.url,
         revision=losing.hash,
         present=f"count by (pod) ({count}{everything})",
         requests=f"sum by (pod) ({_grown(count, users, SILENCE_WINDOW)})",

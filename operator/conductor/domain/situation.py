@@ -1,4 +1,4 @@
-"""What a snapshot amounts to: one of five situations, each with a reason that stands in `api.reasons`."""
+"""What a snapshot amounts to: one of a few situations, each with a reason that stands in `api.reasons`."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,6 +67,7 @@ class Ending:
     outcome: Outcome
     reason: Reason
     message: str
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,4 +78,13 @@ class Rejecting:
     message: str
 
 
-Situation = Waiting | Acting | Advancing | Starting | Failing | Ending | Rejecting
+@dataclass(frozen=True)
+class Refusing:
+    """A command cannot be followed; it is answered once and then left standing."""
+
+    command: str
+    reason: Reason
+    message: str
+
+
+Situation = Waiting | Acting | Advancing | Starting | Failing | Ending | Rejecting | Refusing

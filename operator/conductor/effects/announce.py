@@ -3,7 +3,7 @@
 import hashlib
 from datetime import UTC, datetime
 
-from conductor.adapters.kube import AlreadyExists, Kube, Object
+from conductor.adapters.kube import AlreadyExistsError, Kube, Object
 from conductor.api import names
 from conductor.domain.plan import Announcement
 
@@ -39,5 +39,5 @@ def announce(kube: Kube, release: Object, sequence: str, announcement: Announcem
     }
     try:
         kube.create("Event", metadata["namespace"], event)
-    except AlreadyExists:
+    except AlreadyExistsError:
         return

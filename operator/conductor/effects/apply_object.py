@@ -4,5 +4,5 @@ from conductor.adapters.kube import Kube
 from conductor.domain.effects import ApplyObject
 
 
-def apply_object(kube: Kube, namespace: str, effect: ApplyObject) -> None:
+def apply_object(kube: Kube, effect: ApplyObject) -> None:
     kube.apply(effect.manifest)

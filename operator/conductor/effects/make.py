@@ -19,7 +19,7 @@ def make(kube: Kube, namespace: str, release: str, effect: effects.Effect) -> No
     """Make one effect. Raises ApiError; every effect may be made again after one."""
     match effect:
         case effects.ApplyObject():
-            apply_object(kube, namespace, effect)
+            apply_object(kube, effect)
         case effects.CreateObject():
             create_object(kube, namespace, effect)
         case effects.PinConfigMap():

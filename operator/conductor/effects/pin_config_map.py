@@ -1,13 +1,15 @@
 """Copy a ConfigMap to a revision's own immutable one, so that an edit cannot change what runs."""
 
-from conductor.adapters.kube import AlreadyExists, Kube, NotFound, Object
+from conductor.adapters.kube import AlreadyExistsError, Kube, NotFoundError, Object
 from conductor.domain.effects import PinConfigMap
 
 
 def pin_config_map(kube: Kube, namespace: str, effect: PinConfigMap) -> None:
     source = kube.get("ConfigMap", namespace, effect.source)
     if source is None:
-        raise NotFound(404, "NotFound", f"ConfigMap {effect.source} does not exist in namespace {namespace}")
+        raise NotFoundError(
+            404, "NotFound", f"ConfigMap {effect.source} does not exist in namespace {namespace}"
+        )
     copied: Object = {key: source[key] for key in ("data", "binaryData") if key in source}
     manifest: Object = {
         "apiVersion": "v1",
@@ -18,5 +20,5 @@ def pin_config_map(kube: Kube, namespace: str, effect: PinConfigMap) -> None:
     }
     try:
         kube.create("ConfigMap", namespace, manifest)
-    except AlreadyExists:
+    except AlreadyExistsError:
         return

@@ -1,6 +1,6 @@
 """Add or remove our finalizer on the release, guarded by its resourceVersion."""
 
-from conductor.adapters.kube import Kube, NotFound
+from conductor.adapters.kube import Kube, NotFoundError
 from conductor.api import names
 from conductor.domain.effects import ReleaseFinalizer
 
@@ -14,5 +14,5 @@ def release_finalizer(kube: Kube, namespace: str, release: str, effect: ReleaseF
     change = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"], "finalizers": wanted}}
     try:
         kube.merge(names.KIND, namespace, release, change)
-    except NotFound:
+    except NotFoundError:
         return

@@ -1,6 +1,6 @@
 """Put or take the serving label of pods: it decides who is selected during a ramp."""
 
-from conductor.adapters.kube import Kube, NotFound
+from conductor.adapters.kube import Kube, NotFoundError
 from conductor.api.names import LABEL_SERVING
 from conductor.domain.effects import SetServing
 
@@ -11,5 +11,5 @@ def set_serving(kube: Kube, namespace: str, effect: SetServing) -> None:
             kube.merge(
                 "Pod", namespace, name, {"metadata": {"labels": {LABEL_SERVING: "true" if serving else None}}}
             )
-        except NotFound:
+        except NotFoundError:
             continue

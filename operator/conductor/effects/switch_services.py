@@ -11,7 +11,7 @@ from conductor.api.names import ANNOTATION_EPOCH
 from conductor.domain.effects import ServicePatch, SwitchServices
 
 
-class HalfSwitched(ApiError):
+class HalfSwitchedError(ApiError):
     """Some Services could not be put back after a failed switch; the next pass decides afresh."""
 
 
@@ -57,4 +57,4 @@ def _put_back(kube: Kube, namespace: str, done: Sequence[tuple[ServicePatch, str
         except ApiError as error:
             stuck.append(f"{patch.service}: {error}")
     if stuck:
-        raise HalfSwitched(0, "HalfSwitched", f"could not put back {'; '.join(stuck)}")
+        raise HalfSwitchedError(0, "HalfSwitched", f"could not put back {'; '.join(stuck)}")

@@ -6,7 +6,7 @@ from conductor.api.status import ReleaseStatus
 
 
 def write_status(kube: Kube, release: Object, status: ReleaseStatus) -> Object:
-    """The release as it is after the write. Raises Conflict where somebody wrote in between."""
+    """The release as it is after the write. Raises ConflictError where somebody wrote in between."""
     metadata = release["metadata"]
     manifest = {
         **release,

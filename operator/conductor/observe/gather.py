@@ -31,6 +31,7 @@ def gather(
     kube: Kube,
     executor: Executor,
     release: dict[str, Any],
+    *,
     samples: Samples,
     epoch: int,
     now: datetime,
@@ -137,7 +138,7 @@ def _rejections(kube: Kube, namespace: str, release: str, candidate: Revision) -
     said = []
     from_colour = candidate.spec.traffic.current
     for component in candidate.spec.components:
-        manifest = render_deployment(release, namespace, candidate, component, from_colour, 0)
+        manifest = render_deployment(release, namespace, candidate, component, colour=from_colour, replicas=0)
         manifest["metadata"]["name"] = f"{manifest['metadata']['name']}-dry"
         try:
             kube.apply(manifest, dry_run=True)

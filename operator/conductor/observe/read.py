@@ -16,7 +16,7 @@ Object = Mapping[str, Any]
 
 def instant(text: str) -> datetime:
     """RFC 3339, as the API server writes it."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def labels(obj: Object) -> Mapping[str, str]:

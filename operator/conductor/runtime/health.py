@@ -14,7 +14,7 @@ _StartResponse = Callable[[str, list[tuple[str, str]]], object]
 class _Quiet(WSGIRequestHandler):
     """A handler that leaves the log to us."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """A scrape is not news."""
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from conductor.adapters.kube import AlreadyExists, ApiError, Conflict, Kube, Object
+from conductor.adapters.kube import AlreadyExistsError, ApiError, ConflictError, Kube, Object
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +32,7 @@ class Leadership:
         kube: Kube,
         namespace: str,
         name: str,
+        *,
         identity: str,
         clock: Callable[[], float],
         on_change: Callable[[int], None],
@@ -96,7 +97,7 @@ class Leadership:
             return
         try:
             written = self._write(found, self._identity)
-        except (Conflict, AlreadyExists):
+        except (ConflictError, AlreadyExistsError):
             self._lose()
             return
         self._renewed_at = now

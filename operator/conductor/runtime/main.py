@@ -98,9 +98,9 @@ class Operator:
             Kube.connect(timeout_seconds=4.0, connections=2),
             options.lease_namespace,
             names.FIELD_MANAGER,
-            f"{options.identity}_{os.getpid()}",
-            time.monotonic,
-            self._leader_changed,
+            identity=f"{options.identity}_{os.getpid()}",
+            clock=time.monotonic,
+            on_change=self._leader_changed,
         )
         self.passes = Passes(
             self.kube,
@@ -168,7 +168,7 @@ class Operator:
     def _pass(self, key: tuple[str, str]) -> None:
         try:
             after = self.passes.run(key)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # A defect in one release's pass must not end the worker that serves all others.
             metrics.PASS_ERRORS.labels("Defect").inc()
             _log.exception("pass ended in a defect", namespace=key[0], release=key[1])

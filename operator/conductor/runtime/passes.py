@@ -5,15 +5,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import structlog
 
-from conductor.adapters.kube import ApiError, Conflict, Kube, Object
+from conductor.adapters.kube import ApiError, ConflictError, Kube, Object
 from conductor.api import names
+from conductor.api.parse import parse_status
+from conductor.api.reasons import Reason
 from conductor.api.status import ReleaseStatus
 from conductor.domain.determine import determine
 from conductor.domain.effects import Effect, SwitchServices
-from conductor.domain.plan import Plan, plan
+from conductor.domain.plan import Announcement, Plan, plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import Snapshot
 from conductor.effects.announce import announce
@@ -30,6 +33,17 @@ _log = structlog.get_logger(__name__)
 _RESYNC_SECONDS = 300.0
 _UPGRADING_RESYNC_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
+_REFUSED_RETRY_SECONDS = 10.0
+
+
+class RefusedWriteError(Exception):
+    """The API server refuses an effect for good: rights, admission or quota. Somebody has to mend that."""
+
+    def __init__(self, error: ApiError, effect: Effect) -> None:
+        super().__init__(
+            f"{effect.name} of {effect.subject} is refused by the API server ({error.message}); mend the operator's "
+            "rights, the admission policy or the quota that it names"
+        )
 
 
 class Passes:
@@ -57,7 +71,7 @@ class Passes:
         started = time.monotonic()
         try:
             return self._run(key, epoch)
-        except Conflict as conflict:
+        except ConflictError as conflict:
             _log.info(
                 "somebody wrote in between, deciding afresh",
                 namespace=key[0],
@@ -65,6 +79,9 @@ class Passes:
                 said=str(conflict),
             )
             return 0.0
+        except RefusedWriteError as refusal:
+            self._report(key, refusal)
+            return _REFUSED_RETRY_SECONDS
         except ApiError as error:
             metrics.PASS_ERRORS.labels(error.reason or str(error.status)).inc()
             _log.warning("pass failed", namespace=key[0], release=key[1], error=str(error))
@@ -82,10 +99,10 @@ class Passes:
             self._kube,
             self._readers,
             release,
-            self._samples.newest(key),
-            epoch,
-            datetime.now(UTC),
-            self._new_upgrades(),
+            samples=self._samples.newest(key),
+            epoch=epoch,
+            now=datetime.now(UTC),
+            new_upgrades=self._new_upgrades(),
         )
         situation = determine(snapshot)
         decided = plan(snapshot, situation)
@@ -125,6 +142,22 @@ class Passes:
                 # An Event is for people; the status holds the same and traffic must not wait for it.
                 log.warning("event not written", reason=announcement.reason, error=str(error))
 
+    def _report(self, key: Key, refusal: RefusedWriteError) -> None:
+        metrics.PASS_ERRORS.labels(Reason.WRITE_FAILED).inc()
+        release = self._kube.get(names.KIND, *key)
+        if release is None:
+            return
+        status = parse_status(release.get("status"))
+        told = status.model_copy(update={"reason": Reason.WRITE_FAILED, "message": str(refusal)})
+        try:
+            release = write_status(self._kube, release, told)
+            occasion = f"{status.sequence}/{status.observed_generation}"
+            announce(
+                self._kube, release, occasion, Announcement(Reason.WRITE_FAILED, str(refusal), warning=True)
+            )
+        except ApiError as error:
+            _log.warning("refused write not reported", namespace=key[0], release=key[1], error=str(error))
+
     def _make(self, s: Snapshot, effect: Effect, log: structlog.typing.FilteringBoundLogger) -> None:
         started = time.monotonic()
         try:
@@ -132,7 +165,9 @@ class Passes:
         except ApiError as error:
             metrics.EFFECTS.labels(effect.name, "failed").inc()
             log.warning("effect failed", effect=effect.name, subject=effect.subject, error=str(error))
-            raise
+            if isinstance(error, ConflictError) or not HTTPStatus.BAD_REQUEST <= error.status < 500:
+                raise
+            raise RefusedWriteError(error, effect) from error
         took_ms = 1000 * (time.monotonic() - started)
         metrics.EFFECTS.labels(effect.name, "done").inc()
         if isinstance(effect, SwitchServices):

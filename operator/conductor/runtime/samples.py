@@ -5,6 +5,7 @@ pass only ever reads the newest sample, so that neither can hold up a rollback.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,9 @@ from conductor.runtime.turns import Key
 
 _SAMPLE_EVERY_SECONDS = 2.0
 _PROBE_THREADS = 16
+#: Node proxies need a moment to know a new Service; until one answer came, failures this early are not the pods'.
+_PATH_PATIENCE_SECONDS = 10.0
+_PATH_RETRY_SECONDS = 0.2
 
 
 @dataclass
@@ -36,6 +40,7 @@ class _Probe:
         self._lock = threading.Lock()
         self._off = threading.Event()
         self._given = 0
+        self._begun = time.monotonic()
         now = datetime.now(UTC)
         self._sample = ProbeSample(order.target, now, order.since)
 
@@ -50,6 +55,8 @@ class _Probe:
     def run(self) -> None:
         """One lane of requests; several lanes share the budget and the rate."""
         pause = self.order.concurrency / max(self.order.rate, 0.1)
+        while not self._off.is_set() and not self._path_is_up():
+            self._off.wait(_PATH_RETRY_SECONDS)
         while not self._off.is_set():
             with self._lock:
                 number = self._given
@@ -58,6 +65,14 @@ class _Probe:
             self._record(send(self.order.address, request))
             if number >= self.order.budget:
                 self._off.wait(pause)
+
+    def _path_is_up(self) -> bool:
+        if self.sample.sent or time.monotonic() - self._begun >= _PATH_PATIENCE_SECONDS:
+            return True
+        if send(self.order.address, self.order.requests[0]) is not None:
+            return False
+        self._record(None)
+        return True
 
     def _record(self, failure: str | None) -> None:
         with self._lock:

@@ -38,6 +38,11 @@ def registry(ask: Callable[[Key], None]) -> kopf.OperatorRegistry:
     """Handlers that ask for turns."""
     handlers = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=handlers, id="login")
+    def login(**context: Any) -> kopf.ConnectionInfo | None:
+        found = kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+        return found if isinstance(found, kopf.ConnectionInfo) else None
+
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=handlers, id="release")
     async def release_changed(namespace: str | None, name: str | None, **_: Any) -> None:
         ask((namespace or "", name or ""))

@@ -20,7 +20,7 @@ def bringing_up(context: Context) -> Situation:
         workload = s.workload(component.name, to.hash)
         if workload is None:
             manifest = render_deployment(
-                s.name, s.namespace, to, component, context.upgrade.to_colour, wanted
+                s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=wanted
             )
             return Acting(
                 ApplyObject(manifest),

@@ -79,7 +79,10 @@ def expanding(context: Context) -> Situation:
             f"spec.migrations: the expand step failed, nothing of {context.upgrade.to} runs ({outcome.message})",
             Outcome.REFUSED,
         )
-    return Advancing(Phase.BRINGING_UP, Reason.STARTED, outcome.message, {"migrations": outcome.status})
+    changes: dict[str, Any] = {"migrations": outcome.status}
+    if outcome.status.state == "not-applicable":
+        changes["expanded"] = False
+    return Advancing(Phase.BRINGING_UP, Reason.STARTED, outcome.message, changes)
 
 
 def migrating(context: Context) -> Situation:
@@ -131,7 +134,13 @@ def contracting(context: Context) -> Situation:
         return pending
     outcome = read(job_of(context, "contract"), "contract")
     if outcome.well:
-        return Ending(Outcome.SUCCEEDED, Reason.SUCCEEDED, outcome.message)
+        floor = context.upgrade.to if outcome.status.state == "contracted" else context.s.status.schema_floor
+        return Ending(
+            Outcome.SUCCEEDED,
+            Reason.SUCCEEDED,
+            outcome.message,
+            {"migrations": outcome.status, "schema_floor": floor},
+        )
     if _retried(context, "contract"):
         return Advancing(
             Phase.CONTRACTING,

@@ -10,6 +10,7 @@ from conductor.domain.manifests import revision_record
 from conductor.domain.phases.context import Context
 from conductor.domain.revision import Revision, grace_problem, referenced_config_maps
 from conductor.domain.routing import services_of
+from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation
 from conductor.domain.snapshot import Snapshot
 
@@ -75,7 +76,25 @@ def config_maps_exist(context: Context) -> tuple[Reason, str] | None:
     return None
 
 
-GATES: tuple[Gate, ...] = (services_are_ours, grace_outlasts_drain, config_maps_exist, templates_are_accepted)
+def schema_still_fits(context: Context) -> tuple[Reason, str] | None:
+    """What a contract step removed cannot be asked back by an older version."""
+    floor = context.s.status.schema_floor
+    if not floor or context.from_ is None or not older(context.to.version, floor):
+        return None
+    return (
+        Reason.CONTRACT_COMMITTED,
+        f"spec.version: {context.to.version} cannot run on the schema that the contract step of {floor} left; go "
+        f"forward with a version from {floor} on, or restore the database to a time before it",
+    )
+
+
+GATES: tuple[Gate, ...] = (
+    schema_still_fits,
+    services_are_ours,
+    grace_outlasts_drain,
+    config_maps_exist,
+    templates_are_accepted,
+)
 
 
 def preflight(context: Context) -> Situation:

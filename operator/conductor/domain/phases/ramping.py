@@ -41,10 +41,11 @@ def ramping(context: Context) -> Situation:
             widen(s, context.to),
             Reason.SWITCHING,
             f"moving {step.weight}% of new connections",
-            {"took_traffic": True, "step_at": s.now},
+            {"took_traffic": True, "step_at": s.now, "green_share": step.weight},
         )
     if upgrade.step_at is None:
-        return Advancing(Phase.RAMPING, Reason.RAMPING, f"holding {step.weight}%", {"step_at": s.now})
+        held = {"step_at": s.now, "green_share": step.weight}
+        return Advancing(Phase.RAMPING, Reason.RAMPING, f"holding {step.weight}%", held)
     verdict = context.verdict()
     if verdict.verdict is Verdict.UNHEALTHY:
         return failing_verdict(verdict)
