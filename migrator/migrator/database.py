@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import Connection, errors
+from psycopg import Connection, Cursor, errors
 
 from migrator.answer import log_line
 from migrator.dsn import Dsn
 from migrator.request import Request
 from migrator.scripts import Script
 from migrator.settings import Limits
+from migrator.sqltext import Statement, statements
 from migrator.stops import Reason, Refused, Stop, TryAgain
 
 OLDEST_SERVER = 140_000
@@ -112,12 +113,35 @@ def with_patience(
     raise AssertionError("tries is at least 1")
 
 
+def run_script(connection: Connection[Any], script: Script) -> None:
+    """All statements of a file, each by itself, so that a failing one can be named."""
+    for statement in statements(script.text):
+        try:
+            connection.execute(statement.text.encode())
+        except _CONTENTION:
+            raise
+        except psycopg.Error as error:
+            raise _stop_for(error, connection, script, statement) from error
+
+
+def run_single(connection: Connection[Any], script: Script) -> Cursor[Any]:
+    """The one statement of a file; the protocol used here takes no second one."""
+    for statement in statements(script.text):
+        try:
+            return connection.execute(statement.text.encode(), binary=True)
+        except _CONTENTION:
+            raise
+        except psycopg.Error as error:
+            raise _stop_for(error, connection, script, statement) from error
+    raise AssertionError("files without a statement are refused before")
+
+
 def count(connection: Connection[Any], limits: Limits, script: Script) -> int:
     """The one number that a query answers, read without the right to write."""
 
     def ask(at: Connection[Any]) -> int:
         at.execute("SET TRANSACTION READ ONLY")
-        rows = at.execute(script.text.encode(), binary=True).fetchall()
+        rows = run_single(at, script).fetchall()
         value = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise Refused(
@@ -187,7 +211,12 @@ def _patience_over(error: psycopg.Error, script: Script, limits: Limits, timeout
     )
 
 
-def _stop_for(error: psycopg.Error, connection: Connection[Any], script: Script | None) -> Stop:
+def _stop_for(
+    error: psycopg.Error,
+    connection: Connection[Any],
+    script: Script | None,
+    statement: Statement | None = None,
+) -> Stop:
     """`message_primary` alone: the detail of an error quotes rows."""
     where = f"{script.label}: " if script else ""
     version = script.version.text if script else None
@@ -220,16 +249,22 @@ def _stop_for(error: psycopg.Error, connection: Connection[Any], script: Script 
             "grant it to the role of DATABASE_URL; for the ledger that is CREATE on the database",
             version=version,
         )
-    place = script.label if script else "ledger"
-    position = error.diag.statement_position
-    if script and position and position.isdigit():
-        place += f" line {script.line_at(int(position))}"
+    place = f"{script.label} line {_line(error, statement)}" if script else "ledger"
     return Refused(
         Reason.SQL_FAILED,
         f"{place}: {_one_line(_primary(error))} (SQLSTATE {state or 'unknown'})",
         "mend the file; the transaction was undone, nothing of it was applied",
         version=version,
     )
+
+
+def _line(error: psycopg.Error, statement: Statement | None) -> int:
+    """Where PostgreSQL gives a position, counted in characters from 1, that; else where the statement begins."""
+    first = statement.line if statement else 1
+    position = error.diag.statement_position or ""
+    if not statement or not position.isdigit():
+        return first
+    return first + statement.text.count("\n", 0, int(position) - 1)
 
 
 def _primary(error: psycopg.Error) -> str:

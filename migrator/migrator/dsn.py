@@ -42,7 +42,7 @@ class Redactor:
         for secret in self.secrets:
             text = text.replace(secret, "***")
         # A URL with user info that reached a message by another way than the parsed password.
-        return re.sub(r"(\w+://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+        return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
 
 
 @dataclass(frozen=True, repr=False)

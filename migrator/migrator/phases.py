@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import Connection
 
 from migrator.answer import State, log_line
-from migrator.database import count, translated, with_patience
+from migrator.database import count, run_script, run_single, translated, with_patience
 from migrator.fence import hold_fence
 from migrator.ledger import Pen, Record
 from migrator.request import Verb
@@ -141,7 +141,7 @@ class Phases:
                 " set_config('maestro_conductor.batch_rows', %s, true)",
                 (cursor, str(self.limits.batch_rows)),
             )
-            batch = _read_batch(connection.execute(script.text.encode(), binary=True), script, cursor)
+            batch = _read_batch(run_single(connection, script), script, cursor)
             if batch.cursor is not None:
                 self.pen.append(
                     connection,
@@ -174,7 +174,7 @@ class Phases:
         def work(connection: Connection[Any]) -> None:
             hold_fence(connection, self.pen)
             if script is not None:
-                connection.execute(script.text.encode())
+                run_script(connection, script)
             self.pen.append(
                 connection,
                 phase,

@@ -30,10 +30,6 @@ class Script:
     def faults(self) -> Iterator[Fault]:
         return single_statement_faults(self.text) if self.name in _SINGLE else script_faults(self.text)
 
-    def line_at(self, position: int) -> int:
-        """The line of a position as PostgreSQL counts it: in characters, from 1."""
-        return self.text.count("\n", 0, max(0, position - 1)) + 1
-
 
 Library = Mapping[Version, Mapping[str, Script]]
 

@@ -41,9 +41,10 @@ _ALONE_PAIRS = frozenset(
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of a file: where it begins, and its first words outside of quotes and brackets."""
+    """One statement of a file: where it begins, itself, and its first words outside of quotes and brackets."""
 
     line: int
+    text: str
     words: tuple[str, ...]
 
 
@@ -72,7 +73,7 @@ def statements(text: str) -> Iterator[Statement]:
             continue
         if kind == "end" and body == 0 and depth == 0:
             if start is not None:
-                yield Statement(_line(text, start), tuple(words))
+                yield Statement(_line(text, start), text[start:position], tuple(words))
             words, start = [], None
             position += 1
             continue
@@ -92,7 +93,7 @@ def statements(text: str) -> Iterator[Statement]:
             if len(words) < _WORDS_KEPT:
                 words.append(word)
     if start is not None:
-        yield Statement(_line(text, start), tuple(words))
+        yield Statement(_line(text, start), text[start:], tuple(words))
 
 
 def script_faults(text: str) -> Iterator[Fault]:

@@ -6,11 +6,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-
 from tests.migrator.plane import Plane
 from tests.migrator.server import Server, running_server
 
 MANY_ROWS = 100_000
+SOME_ROWS = 20_000
 FEW_ROWS = 300
 _NAMES = count(1)
 
@@ -41,6 +41,11 @@ def few_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 @pytest.fixture(scope="session")
+def some_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _template(server, tmp_path_factory, "some", SOME_ROWS)
+
+
+@pytest.fixture(scope="session")
 def many_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     return _template(server, tmp_path_factory, "many", MANY_ROWS)
 
@@ -55,6 +60,14 @@ def blank(server: Server, tmp_path: Path) -> Iterator[Plane]:
 def small(server: Server, tmp_path: Path, few_template: str) -> Iterator[Plane]:
     """mc 1.0.0 with a few rows, for what does not need many."""
     yield from _plane(server, tmp_path, few_template)
+
+
+@pytest.fixture
+def medium(server: Server, tmp_path: Path, some_template: str) -> Iterator[Plane]:
+    """mc 1.0.0 with 20,000 rows in batches of 400: as many batches as `large`, in a fifth of the time."""
+    for plane in _plane(server, tmp_path, some_template):
+        plane.settings = {"MIGRATOR_BATCH_ROWS": "400"}
+        yield plane
 
 
 @pytest.fixture
@@ -73,5 +86,7 @@ def _template(server: Server, folders: pytest.TempPathFactory, name: str, rows: 
 
 def _plane(server: Server, folder: Path, template: str) -> Iterator[Plane]:
     name = f"plane_{next(_NAMES)}"
-    yield Plane(server.create(name, template), folder)
+    plane = Plane(server.create(name, template), folder)
+    yield plane
+    plane.end_runners()
     server.drop(name)

@@ -46,6 +46,8 @@ class RunningRunner:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(timeout=_PATIENCE_SECONDS)
+        if self.process.stdout:
+            self.process.stdout.close()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -65,6 +67,7 @@ class Plane:
     settings: dict[str, str] = field(default_factory=dict)
     release: str = "mc"
     _logs: int = 0
+    _started: list[RunningRunner] = field(default_factory=list)
 
     def run(self, verb: str, source: str, target: str, **more: str) -> Outcome:
         """The runner, to its end."""
@@ -87,7 +90,14 @@ class Plane:
             env={**environment, "PYTHONPATH": str(ROOT / "migrator"), "PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        return RunningRunner(process, Path(environment["TERMINATION_LOG"]))
+        runner = RunningRunner(process, Path(environment["TERMINATION_LOG"]))
+        self._started.append(runner)
+        return runner
+
+    def end_runners(self) -> None:
+        """Leave no process behind, whatever became of the test."""
+        for runner in self._started:
+            runner.kill()
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:

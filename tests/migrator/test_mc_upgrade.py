@@ -45,22 +45,22 @@ def test_both_versions_write_from_expand_to_contract_and_no_row_is_lost(large: P
     assert max(writer.longest_seconds for writer in (*old, *new, after)) < LONGEST_WRITE_SECONDS
 
 
-def test_what_the_new_version_wrote_is_still_there_after_a_backout(large: Plane) -> None:
-    blue = large.schema()
-    untouched = owners(large, "owner")
-    first, second = shares(large, 2)
-    old, new = Writer(large.url, "1.0", first), Writer(large.url, "1.1", second)
+def test_what_the_new_version_wrote_is_still_there_after_a_backout(medium: Plane) -> None:
+    blue = medium.schema()
+    untouched = owners(medium, "owner")
+    first, second = shares(medium, 2)
+    old, new = Writer(medium.url, "1.0", first), Writer(medium.url, "1.1", second)
 
-    large.done("expand", "1.0.0", "1.1.0")
+    medium.done("expand", "1.0.0", "1.1.0")
     with writing(old, new):
-        large.done("migrate", "1.0.0", "1.1.0")
-    back = Writer(large.url, "1.0", first)
+        medium.done("migrate", "1.0.0", "1.1.0")
+    back = Writer(medium.url, "1.0", first)
     with writing(back):
-        answer = large.done("backout", "1.0.0", "1.1.0")
+        answer = medium.done("backout", "1.0.0", "1.1.0")
 
     assert answer["state"] == "backed-out"
-    assert large.schema() == blue
-    assert owners(large, "owner") == untouched | acknowledged(old, new) | acknowledged(back)
+    assert medium.schema() == blue
+    assert owners(medium, "owner") == untouched | acknowledged(old, new) | acknowledged(back)
 
 
 def test_the_new_version_works_on_the_expanded_but_unmigrated_schema(small: Plane) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+from psycopg import sql
 
 _MOST_WRITES = 20_000
 _PACE_SECONDS = 0.002
@@ -64,12 +65,13 @@ class Writer:
             assert done.rowcount == 1
         else:
             key = uuid.uuid4()
-            columns, values = (
-                ("owner", [owner]) if self.version == "1.0" else ("owner_name, owner_email", [name, email])
-            )
+            shape = {"owner": owner} if self.version == "1.0" else {"owner_name": name, "owner_email": email}
             connection.execute(
-                f"INSERT INTO executions (id, tenant, name, {columns}) VALUES (%s, 't', 'n'{', %s' * len(values)})".encode(),
-                (key, *values),
+                sql.SQL("INSERT INTO executions (id, tenant, name, {}) VALUES (%s, 't', 'n', {})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, shape)),
+                    sql.SQL(", ").join(map(sql.Literal, shape.values())),
+                ),
+                (key,),
             )
             self.published += 1
         self.owners[key] = owner

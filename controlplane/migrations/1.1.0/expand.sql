@@ -10,11 +10,15 @@ RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                 ELSE coalesce(owner_name, '') || ' <' || owner_email || '>' END
 $$;
 
+-- In plpgsql, which keeps its plan: as an SQL function it would be planned anew for each row.
 CREATE OR REPLACE FUNCTION executions_owner_split(owner text, OUT owner_name text, OUT owner_email text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT coalesce(parts[1], owner), coalesce(parts[2], '')
-    FROM (SELECT regexp_match(owner, '^(.+) <([^<>]+)>$') AS parts) AS matched
-$$;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    parts text[] := regexp_match(owner, '^(.+) <([^<>]+)>$');
+BEGIN
+    owner_name := coalesce(parts[1], owner);
+    owner_email := coalesce(parts[2], '');
+END $$;
 
 -- The side that a statement changed decides. Where it changed both and they disagree, the pair does: only the
 -- newer version knows of both. A row that was not filled yet counts as if it were, so that a change to half of the
