@@ -44,7 +44,12 @@ class Api:
         self._serving = ServingColour(settings.colour, settings.traffic_file)
         clock = asyncio.get_running_loop().time
         self._connections = Connections(self._open_connections, clock)
-        self.drain = Drain(self._connections, idle_limit_seconds=settings.drain_idle_seconds, clock=clock)
+        self.drain = Drain(
+            self._connections,
+            idle_limit_seconds=settings.drain_idle_seconds,
+            quiet_seconds=settings.drain_quiet_seconds,
+            clock=clock,
+        )
         self._metrics.connections.set_function(lambda: float(len(self._open_connections())))
         self._metrics.draining.set_function(lambda: float(self.drain.active))
         self._runner = web.AppRunner(
@@ -58,7 +63,7 @@ class Api:
         self._looking = asyncio.create_task(self._serving.keep_looking())
         self._database.start()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, port=self._settings.port, backlog=_BACKLOG)
+        site = web.TCPSite(self._runner, self._settings.host or None, self._settings.port, backlog=_BACKLOG)
         await site.start()
         port: int = self._runner.addresses[0][1]
         log.info("serving on port %d", port)

@@ -20,7 +20,6 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-_QUIET_SECONDS = 2.0
 _STAYS_DRAINED_SECONDS = 60.0
 _FORGET_FROM = 256
 
@@ -63,6 +62,9 @@ class Connections:
         self._forget_at = _FORGET_FROM
         self.last_user_at = clock()
 
+    def __len__(self) -> int:
+        return len(self._traffic)
+
     def begin(self, connection: Connection, *, from_user: bool) -> None:
         traffic = self._seen(connection)
         traffic.in_flight += 1
@@ -91,10 +93,7 @@ class Connections:
         if traffic is None:
             if len(self._traffic) >= self._forget_at:
                 self._forget_closed()
-            now = self._clock()
-            # A new connection is as good as a request: one is on its way on it.
-            self.last_user_at = now
-            traffic = self._traffic[connection] = _Traffic(last_at=now)
+            traffic = self._traffic[connection] = _Traffic(last_at=self._clock())
         return traffic
 
     def _forget_closed(self) -> None:
@@ -109,10 +108,12 @@ class Drain:
         connections: Connections,
         *,
         idle_limit_seconds: float,
+        quiet_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._connections = connections
         self._idle_limit_seconds = idle_limit_seconds
+        self._quiet_seconds = quiet_seconds
         self._clock = clock
         self._running = 0
         self._drained_at: float | None = None
@@ -146,7 +147,7 @@ class Drain:
             users = self._connections.of_users()
             now = self._clock()
             quiet_seconds = now - max(started_at, self._connections.last_user_at)
-            if now >= deadline or (not users and quiet_seconds >= _QUIET_SECONDS):
+            if now >= deadline or (not users and quiet_seconds >= self._quiet_seconds):
                 return len(users)
             for connection in users:
                 if self._connections.idle_seconds(connection) >= self._idle_limit_seconds:

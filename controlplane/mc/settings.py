@@ -18,11 +18,16 @@ class SettingsError(Exception):
 class Settings:
     database_url: str
     colour: str | None
+    # Empty: every address, of both families.
+    host: str
     port: int
     pool_size: int
     # A request is answered within this time, if need be with 503.
     deadline_seconds: float
     drain_seconds: float
+    # A drain ends when no client is left and none has come for this long: node proxies learn late of a pod that
+    # is leaving.
+    drain_quiet_seconds: float
     # A keep-alive client that was silent for so long is closed in a drain without having been told.
     drain_idle_seconds: float
     traffic_file: Path
@@ -32,10 +37,12 @@ class Settings:
         return cls(
             database_url=_database_url(environment),
             colour=_colour(environment),
+            host=environment.get("MC_HOST", ""),
             port=int(_number(environment, "MC_PORT", 8080, lowest=0, highest=65535)),
             pool_size=int(_number(environment, "MC_POOL_SIZE", 5, lowest=1, highest=100)),
             deadline_seconds=_number(environment, "MC_DEADLINE_SECONDS", 8, lowest=0.1, highest=300),
             drain_seconds=_number(environment, "MC_DRAIN_SECONDS", 20, lowest=0, highest=3600),
+            drain_quiet_seconds=_number(environment, "MC_DRAIN_QUIET_SECONDS", 2, lowest=0, highest=3600),
             drain_idle_seconds=_number(environment, "MC_DRAIN_IDLE_SECONDS", 10, lowest=0, highest=3600),
             traffic_file=Path(environment.get("MC_TRAFFIC_FILE") or "/etc/mc-traffic/current"),
         )

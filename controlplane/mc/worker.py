@@ -41,6 +41,7 @@ class Worker:
         )
         self._metrics = metrics.WorkerMetrics(self._registry)
         self._stopping = asyncio.Event()
+        self.claimed = 0
         application = web.Application()
         application.add_routes(Probes(self._database, self._registry).routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
@@ -49,7 +50,7 @@ class Worker:
         """Open the port for probes and metrics, and tell it."""
         self._database.start()
         await self._runner.setup()
-        await web.TCPSite(self._runner, port=self._settings.port).start()
+        await web.TCPSite(self._runner, self._settings.host or None, self._settings.port).start()
         port: int = self._runner.addresses[0][1]
         log.info("working, metrics on port %d", port)
         return port
@@ -79,6 +80,7 @@ class Worker:
 
     async def _pass_over_queue(self, attempt: Attempt) -> None:
         for waited_seconds in await self._store.claim(attempt.connection, _BATCH):
+            self.claimed += 1
             self._metrics.queue_wait.observe(waited_seconds)
             self._metrics.publish_start.observe(waited_seconds)
         for ran_seconds in await self._store.finish(attempt.connection, _BATCH, _RUNS_FOR):
