@@ -36,17 +36,18 @@ Library = Mapping[Version, Mapping[str, Script]]
 
 def read_library(folder: Path) -> Library:
     """Raise Refused where a folder or file is named so that it would silently never run."""
-    if not folder.is_dir():
-        raise Refused(
-            Reason.FILES_INVALID,
-            f"migrations: there is no folder {folder} in this image",
-            "copy the versions' folders to /migrations in the image of spec.migrations.image",
-        )
     library: dict[Version, dict[str, Script]] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if entry.is_dir() and not entry.name.startswith("."):
             version = _version_of(entry)
             library[version] = {script.name: script for script in _read_version(entry, version)}
+    if not library:
+        # An image that was built without its files would otherwise answer that there is nothing to do.
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"migrations: {folder} holds no version's folder in this image",
+            "copy the versions' folders there in the image of spec.migrations.image, and look at its .dockerignore",
+        )
     return dict(sorted(library.items()))
 
 

@@ -57,7 +57,7 @@ class Run:
         phases = Phases(self.connection, pen, self.library, self.settings.limits)
         for step in steps:
             self._step(phases, step)
-        done = ", ".join(dict.fromkeys(f"{step.record.version} {step.phase.value}" for step in steps))
+        done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
 
     def _steps(self, records: Records) -> list[Step]:

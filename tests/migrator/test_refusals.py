@@ -206,6 +206,13 @@ def test_batches_and_questions_that_answer_nonsense_are_refused(
     says(told.run("migrate", "1.0.0", "1.1.0"), 1, "FilesInvalid", name, told_of)
 
 
+def test_an_image_without_its_files_does_not_pass_for_nothing_to_do(blank: Plane) -> None:
+    blank.migrations = blank.folder / "migrations"
+    says(blank.run("expand", "1.0.0", "1.1.0"), 1, "FilesInvalid", "no version's folder", ".dockerignore")
+    blank.migrations.mkdir()
+    says(blank.run("inspect", "1.0.0", "1.1.0"), 1, "FilesInvalid", "no version's folder")
+
+
 def test_expanding_without_a_way_back_is_told_at_backout(told: Plane) -> None:
     (told.migrations / "1.1.0" / "backout.sql").unlink()
     told.done("expand", "1.0.0", "1.1.0")
