@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness import operator_install
 from harness.kube import connect
+from harness.mc_install import HISTORY_ROWS, Mc
 from harness.namespaces import delete_namespace, make_namespace
-from scenarios.applications import HISTORY_ROWS, Mc
 from scenarios.tables import comparison
 from scenarios.upgrades import Measured, upgrade_under_load
 

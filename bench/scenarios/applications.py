@@ -1,34 +1,16 @@
-"""The applications that are upgraded: `mc` with its database, and podinfo, which knows nothing of us."""
+"""What an application is to the demo and the benchmarks, and podinfo as one; mc as one is `harness.mc_install.Mc`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from harness import podinfo
-from harness.kube import Kube, read_manifests
+from harness.kube import Kube
 from harness.load_run import LoadPlan
-from harness.operator_install import helm
 from harness.releases import Release
-from harness.waiting import wait_for_object
 
-ROOT = Path(__file__).resolve().parents[2]
-MC_CHART = ROOT / "infra" / "helm" / "mc"
-POSTGRES = ROOT / "tests" / "e2e" / "manifests" / "postgres.yaml"
-POSTGRES_POD = "postgres-0"
 INSTALL_SECONDS = 180
-#: Rows that are there before the first upgrade; the migration has to move each of them.
-HISTORY_ROWS = 100_000
-HISTORY = """
-INSERT INTO executions (id, tenant, owner, name, state, created_at, started_at, finished_at)
-SELECT gen_random_uuid(), 'history-' || i % 8, 'Person ' || i || ' <person-' || i || '@example.com>', 'history ' || i,
-       'finished', now() - i * interval '20 s', now() - i * interval '19 s', now() - i * interval '18 s'
-FROM generate_series(1, {rows}) AS i;
-INSERT INTO tenants (tenant, executions) SELECT tenant, count(*) FROM executions WHERE tenant LIKE 'history-%'
-GROUP BY tenant ON CONFLICT (tenant) DO UPDATE SET executions = EXCLUDED.executions;
-ANALYZE executions;
-"""
 
 
 class Application(Protocol):
@@ -44,70 +26,6 @@ class Application(Protocol):
     def ask_for(self, version: str) -> None: ...
 
     def load(self, **changes: Any) -> LoadPlan: ...
-
-
-@dataclass
-class Mc:
-    """mc by its chart, over one PostgreSQL in the same namespace."""
-
-    kube: Kube
-    namespace: str
-    first_version: str = "1.0.0"
-    history_rows: int = HISTORY_ROWS
-    values: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def release(self) -> Release:
-        return Release(self.kube, self.namespace, "mc")
-
-    def install(self) -> None:
-        self.kube.apply_all(read_manifests(POSTGRES), namespace=self.namespace)
-        wait_for_object(
-            self.kube,
-            "Pod",
-            POSTGRES_POD,
-            self.namespace,
-            is_ready,
-            what="PostgreSQL to be ready",
-            deadline_seconds=INSTALL_SECONDS,
-        )
-        self.ask_for(self.first_version)
-        self.release.wait_settled(self.first_version, deadline_seconds=INSTALL_SECONDS)
-        if self.history_rows:
-            self.sql(HISTORY.format(rows=self.history_rows))
-
-    def ask_for(self, version: str) -> None:
-        """As a user does it: another version in the values, and `helm upgrade`."""
-        settings = {"version": version, **self.values}
-        helm(
-            "upgrade",
-            "--install",
-            "mc",
-            str(MC_CHART),
-            "--namespace",
-            self.namespace,
-            "--values",
-            str(MC_CHART / "values.bluegreen.yaml"),
-            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
-        )
-
-    def sql(self, statements: str) -> str:
-        return self.kube.kubectl(
-            *("exec", "--namespace", self.namespace, "-i", POSTGRES_POD, "--"),
-            *("psql", "--quiet", "--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"),
-            *("--username", "mc", "--dbname", "mc"),
-            stdin=statements,
-            timeout=120,
-        )
-
-    def load(self, **changes: Any) -> LoadPlan:
-        plan = {
-            "url": f"http://mc-api.{self.namespace}.svc.cluster.local",
-            "profile": "mc",
-            "version_header": "X-Mc-Version",
-            "verify_dsn": f"postgresql://mc:only-for-tests@postgres.{self.namespace}.svc.cluster.local:5432/mc",
-        }
-        return LoadPlan(**(plan | changes))
 
 
 @dataclass
@@ -133,8 +51,3 @@ class Podinfo:
 
     def load(self, **changes: Any) -> LoadPlan:
         return podinfo.load_plan(self.namespace, **changes)
-
-
-def is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)

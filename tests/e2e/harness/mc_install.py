@@ -1,0 +1,99 @@
+"""mc, the managed control plane, installed by its chart over a PostgreSQL of its own, and upgraded as a user does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.kube import Kube, Object, read_manifests
+from harness.load_run import LoadPlan
+from harness.operator_install import helm
+from harness.releases import Release
+from harness.waiting import wait_for_object
+
+ROOT = Path(__file__).resolve().parents[3]
+MC_CHART = ROOT / "infra" / "helm" / "mc"
+POSTGRES = ROOT / "tests" / "e2e" / "manifests" / "postgres.yaml"
+HELM_RELEASE = "mc"
+POSTGRES_POD = "postgres-0"
+INSTALL_SECONDS = 180
+#: Rows that are there before the first upgrade; the migration has to move each of them.
+HISTORY_ROWS = 100_000
+HISTORY = """
+INSERT INTO executions (id, tenant, owner, name, state, created_at, started_at, finished_at)
+SELECT gen_random_uuid(), 'history-' || i % 8, 'Person ' || i || ' <person-' || i || '@example.com>', 'history ' || i,
+       'finished', now() - i * interval '20 s', now() - i * interval '19 s', now() - i * interval '18 s'
+FROM generate_series(1, {rows}) AS i;
+INSERT INTO tenants (tenant, executions) SELECT tenant, count(*) FROM executions WHERE tenant LIKE 'history-%'
+GROUP BY tenant ON CONFLICT (tenant) DO UPDATE SET executions = EXCLUDED.executions;
+ANALYZE executions;
+"""
+
+
+@dataclass
+class Mc:
+    """mc by its chart, over one PostgreSQL in the same namespace."""
+
+    kube: Kube
+    namespace: str
+    first_version: str = "1.0.0"
+    history_rows: int = HISTORY_ROWS
+    values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def release(self) -> Release:
+        return Release(self.kube, self.namespace, "mc")
+
+    def install(self) -> None:
+        self.kube.apply_all(read_manifests(POSTGRES), namespace=self.namespace)
+        wait_for_object(
+            self.kube, "Pod", POSTGRES_POD, self.namespace, is_ready,
+            what="PostgreSQL to be ready", deadline_seconds=INSTALL_SECONDS,
+        )  # fmt: skip
+        self.ask_for(self.first_version)
+        self.release.wait_settled(self.first_version, deadline_seconds=INSTALL_SECONDS)
+        if self.history_rows:
+            self.sql(HISTORY.format(rows=self.history_rows))
+
+    def ask_for(self, version: str) -> None:
+        """As a user does it: another version in the values, and `helm upgrade`."""
+        helm("upgrade", "--install", HELM_RELEASE, *self._chart(version))
+
+    def rendered(self, version: str) -> list[Object]:
+        """The manifests that the chart renders for this version, as GitOps would apply them."""
+        text = helm("template", HELM_RELEASE, *self._chart(version))
+        return [obj for obj in yaml.safe_load_all(text) if obj]
+
+    def _chart(self, version: str) -> list[str]:
+        settings = {"version": version, **self.values}
+        return [
+            str(MC_CHART),
+            *("--namespace", self.namespace, "--values", str(MC_CHART / "values.bluegreen.yaml")),
+            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+        ]
+
+    def sql(self, statements: str) -> str:
+        return self.kube.kubectl(
+            *("exec", "--namespace", self.namespace, "-i", POSTGRES_POD, "--"),
+            *("psql", "--quiet", "--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"),
+            *("--username", "mc", "--dbname", "mc"),
+            stdin=statements,
+            timeout=120,
+        )
+
+    def load(self, **changes: Any) -> LoadPlan:
+        plan = {
+            "url": f"http://mc-api.{self.namespace}.svc.cluster.local",
+            "profile": "mc",
+            "version_header": "X-Mc-Version",
+            "verify_dsn": f"postgresql://mc:only-for-tests@postgres.{self.namespace}.svc.cluster.local:5432/mc",
+        }
+        return LoadPlan(**(plan | changes))
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
