@@ -106,10 +106,9 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
 def _act(s: Snapshot, situation: Acting) -> Plan:
     changes = dict(situation.changes)
     changes["intent"] = Intent(effect=situation.effect.name, subject=situation.effect.subject[:250], at=s.now)
-    traffic = s.status.traffic
-    if "reversions" in changes:
-        traffic = traffic.model_copy(update={"reversions": changes.pop("reversions")})
+    reversions = changes.pop("reversions", s.status.traffic.reversions)
     status = _with_upgrade(s.status, changes)
+    traffic = status.traffic.model_copy(update={"reversions": reversions})
     status = status.model_copy(
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
     )
