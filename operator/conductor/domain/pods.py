@@ -12,6 +12,8 @@ _IMAGE_PATIENCE = timedelta(seconds=30)
 _SCHEDULING_PATIENCE = timedelta(seconds=30)
 _IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CRASH_RESTARTS = 3
+#: A pod that is not ready counts as starting for this long, as lost from then on.
+_START_PATIENCE = timedelta(seconds=30)
 
 
 def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
@@ -61,13 +63,17 @@ def not_ready(s: Snapshot, revision: Revision) -> list[str]:
 
 
 def lost_readiness(s: Snapshot, revision: Revision) -> str | None:
-    """A component that serves users with less than half of its pods, or None: no reason to wait for a window."""
+    """A component that serves users with less than half of its pods, or None: no reason to wait for a window.
+
+    A pod that was just made has not lost anything: when an autoscaler trebles a colour, most of its
+    pods are starting, and its users are as well served as before.
+    """
     for component in served_components(revision):
-        workload = s.workload(component.name, revision.hash)
-        asked = workload.replicas if workload else component.replicas
-        ready = len(s.ready_pods(revision.hash, component.name))
-        if ready < math.ceil(asked / 2):
-            return f"component {component.name} has {ready} of {asked} pods ready"
+        present = [pod for pod in s.pods_of(revision.hash, component.name) if not pod.terminating]
+        ready = sum(pod.ready for pod in present)
+        starting = sum(not pod.ready and s.now - pod.created_at < _START_PATIENCE for pod in present)
+        if ready == 0 or ready < math.ceil((len(present) - starting) / 2):
+            return f"component {component.name} has {ready} of {len(present)} pods ready"
     return None
 
 
