@@ -10,6 +10,9 @@ from conductor.domain.snapshot import Snapshot, worker_components
 
 def hand_over(s: Snapshot, gaining: Revision, losing: Revision | None) -> Situation | None:
     """Next move of the handover from `losing` to `gaining`; None once it is complete."""
+    for name in _dropped(gaining, losing):
+        if (stop := _stop(s, name, losing)) is not None:
+            return stop
     for component in worker_components(gaining):
         stop = _stop(s, component.name, losing)
         start = _start(s, component.name, component.replicas, gaining)
@@ -18,6 +21,14 @@ def hand_over(s: Snapshot, gaining: Revision, losing: Revision | None) -> Situat
             if move is not None:
                 return move
     return None
+
+
+def _dropped(gaining: Revision, losing: Revision | None) -> list[str]:
+    """Workers that only the losing version has: nothing takes their place, they end."""
+    if losing is None:
+        return []
+    kept = {component.name for component in gaining.spec.components}
+    return [component.name for component in worker_components(losing) if component.name not in kept]
 
 
 def _stop(s: Snapshot, component: str, losing: Revision | None) -> Situation | None:
