@@ -33,7 +33,7 @@ from conductor.domain.repair import repair
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, pointing_at, switch_to
 from conductor.domain.situation import Acting, Failing, Rejecting, Situation, Starting, Waiting
-from conductor.domain.snapshot import Snapshot
+from conductor.domain.snapshot import Snapshot, policy
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
     Phase.BOOTSTRAPPING: preflight,
@@ -207,7 +207,7 @@ def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
         return missing
     if (dispute := _put_back(s, active)) is not None:
         return dispute
-    name = active.spec.traffic.config_map
+    name = policy(s, active).traffic.config_map
     colour = str(s.status.traffic.current)
     if name is not None and s.published_colour != colour:
         return Acting(

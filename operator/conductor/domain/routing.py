@@ -11,6 +11,8 @@ from conductor.domain.snapshot import Snapshot
 
 #: Answers in a row, each over a connection of its own, that make a data path proven.
 PROOF_ANSWERS = 10
+#: kube-proxy writes its rules at most once a second (`--iptables-min-sync-period`), and the write takes a moment.
+PROXY_SETTLE = timedelta(seconds=1.5)
 
 
 def services_of(revision: Revision) -> Iterator[tuple[Component, ComponentService]]:
@@ -109,5 +111,5 @@ def data_path_gap(s: Snapshot, revision: Revision, since: datetime) -> str | Non
 
 
 def proxies_settled(s: Snapshot, since: datetime | None) -> bool:
-    """Whether node proxies had the time that they take on a healthy node (kube-proxy syncs once a second)."""
-    return since is not None and s.now - since >= timedelta(seconds=1.5)
+    """Whether node proxies had the time that they take on a healthy node."""
+    return since is not None and s.now - since >= PROXY_SETTLE

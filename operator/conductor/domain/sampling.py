@@ -9,7 +9,7 @@ from conductor.api.status import Phase
 from conductor.domain.phases.closing import SILENCE_WINDOW
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
-from conductor.domain.snapshot import Snapshot, served_components
+from conductor.domain.snapshot import Snapshot, policy, served_components
 from conductor.domain.verdicts import required_requests
 
 #: Paths that probes and scrapes use; they say nothing about users.
@@ -82,7 +82,7 @@ def needs(s: Snapshot) -> Needs:
     to = s.revision(upgrade.to_revision) if upgrade else None
     if upgrade is None or to is None or s.status.phase not in _JUDGED:
         return Needs()
-    spec = s.spec if s.spec is not None and s.digest == to.hash else to.spec
+    spec = policy(s, to)
     losing = s.revision(upgrade.from_revision)
     silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
     return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec))

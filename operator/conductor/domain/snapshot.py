@@ -175,6 +175,14 @@ class Snapshot:
         return self.revision(self.status.active_revision)
 
 
+def policy(s: Snapshot, revision: Revision) -> ReleaseSpec:
+    """The spec that says how this revision is treated: the live one while it asks for it, else the recorded one.
+
+    What runs is fixed by the revision; limits, ramp, soak and approvals may be changed meanwhile.
+    """
+    return s.spec if s.spec is not None and s.digest == revision.hash else revision.spec
+
+
 def served_components(revision: Revision) -> tuple[Component, ...]:
     """Components that users reach through Services."""
     return tuple(component for component in revision.spec.components if component.services)

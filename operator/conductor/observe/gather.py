@@ -126,7 +126,7 @@ def _foreign(
 def _published(
     kube: Kube, namespace: str, spec: ReleaseSpec | None, active: Revision | None
 ) -> tuple[str | None, bool]:
-    source = active.spec if active is not None else spec
+    source = spec if spec is not None else (active.spec if active is not None else None)
     if source is None or source.traffic.config_map is None:
         return None, False
     found = kube.get("ConfigMap", namespace, source.traffic.config_map)

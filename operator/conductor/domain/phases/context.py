@@ -9,7 +9,7 @@ from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Outcome, UpgradeStatus, Verdict, VerdictStatus
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Failing, Situation, Waiting
-from conductor.domain.snapshot import Snapshot
+from conductor.domain.snapshot import Snapshot, policy
 from conductor.domain.verdicts import judge
 
 
@@ -24,7 +24,7 @@ class Context:
 
     @property
     def spec(self) -> ReleaseSpec:
-        return self.s.spec if self.s.spec is not None and self.s.digest == self.to.hash else self.to.spec
+        return policy(self.s, self.to)
 
     def verdict(self) -> VerdictStatus:
         """The health of the candidate now."""

@@ -40,7 +40,7 @@ def job_of(context: Context, verb: str) -> JobState | None:
 
 def start_or_wait(context: Context, verb: str, changes: dict[str, Any] | None = None) -> Situation | None:
     """Start the Job or wait for it; None once it ended."""
-    migrations = context.to.spec.migrations
+    migrations = context.spec.migrations
     if migrations is None:
         return None
     job = job_of(context, verb)
@@ -87,7 +87,7 @@ def expanding(context: Context) -> Situation:
 
 def migrating(context: Context) -> Situation:
     """The backfill; resumable, so it is tried again before it is given up."""
-    if context.to.spec.migrations is None:
+    if context.spec.migrations is None:
         return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
     if context.past(context.upgrade.deadline):
         return Failing(Reason.MIGRATE_DEADLINE, _late(context, "migrate"), Outcome.REFUSED)
@@ -120,7 +120,7 @@ def migrating(context: Context) -> Situation:
 
 def contract_due(context: Context) -> bool:
     """Whether this upgrade ends with its contract step."""
-    migrations = context.to.spec.migrations
+    migrations = context.spec.migrations
     if migrations is None or context.s.status.migrations is None:
         return False
     if context.s.status.migrations.state == "not-applicable":
@@ -158,7 +158,7 @@ def contracting(context: Context) -> Situation:
 
 def back_out_schema(context: Context) -> Situation | None:
     """Undo the expand step after a refusal; None when there is nothing (more) to undo."""
-    if not context.upgrade.expanded or context.to.spec.migrations is None or context.from_ is None:
+    if not context.upgrade.expanded or context.spec.migrations is None or context.from_ is None:
         return None
     if (pending := start_or_wait(context, "backout")) is not None:
         return pending

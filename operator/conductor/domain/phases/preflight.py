@@ -116,5 +116,5 @@ def preflight(context: Context) -> Situation:
                 Reason.PINNING_CONFIG,
                 f"pinning ConfigMap {source} as {target}",
             )
-    following = Phase.EXPANDING if context.to.spec.migrations else Phase.BRINGING_UP
+    following = Phase.EXPANDING if context.spec.migrations else Phase.BRINGING_UP
     return Advancing(following, Reason.STARTED, "preflight passed")

@@ -15,7 +15,7 @@ from conductor.domain.weights import pods_for_weight
 def ramping(context: Context) -> Situation:
     """Each step: who serves, then who is selected, then the hold; Healthy at its end or back."""
     s, upgrade = context.s, context.upgrade
-    steps = context.to.spec.traffic.ramp
+    steps = context.spec.traffic.ramp
     if context.from_ is None or upgrade.step >= len(steps):
         return Advancing(Phase.SWITCHING, Reason.STARTED, "the ramp is complete")
     if (found := trouble(s, context.to)) is not None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from conductor.api.reasons import Reason
 from conductor.api.spec import NoDataPolicy
@@ -11,6 +12,7 @@ from conductor.domain.phases.context import Context, approval_wait, explain, fai
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
 from conductor.domain.revision import Revision
+from conductor.domain.routing import PROXY_SETTLE, proxies_settled
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import Pod, served_components
 
@@ -32,7 +34,7 @@ def soaking(context: Context) -> Situation:
     if verdict.verdict is Verdict.UNHEALTHY:
         return failing_verdict(verdict)
     if (move := shed(context, context.from_)) is not None:
-        return move if isinstance(move, Acting) else Waiting(move.reason, move.message, changes=seen)
+        return move if isinstance(move, Acting) else replace(move, changes=seen)
     until = (upgrade.switched_at or upgrade.phase_started_at) + context.spec.soak
     if s.now < until:
         return Waiting(
@@ -57,6 +59,10 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
     switched_at = context.upgrade.switched_at
     if switched_at is None:
         return None
+    if not proxies_settled(s, switched_at):
+        return Waiting(
+            Reason.SHEDDING, "node proxies take over the new endpoints", switched_at + PROXY_SETTLE
+        )
     for component in served_components(losing):
         workload = s.workload(component.name, losing.hash)
         if workload is None:
@@ -105,7 +111,7 @@ def after_closing(context: Context) -> Situation:
         return Advancing(Phase.CONTRACTING, Reason.CONTRACTING, "the rollback window is closed")
     migrations = context.s.status.migrations
     if (
-        context.to.spec.migrations is not None
+        context.spec.migrations is not None
         and migrations
         and migrations.state not in ("not-applicable", "contracted")
     ):

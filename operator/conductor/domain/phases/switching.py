@@ -54,7 +54,7 @@ def switching(context: Context) -> Situation:
 
 def publish_colour(context: Context, colour: str) -> Acting | None:
     """Keep the traffic ConfigMap true; None when it is."""
-    name = context.to.spec.traffic.config_map
+    name = context.spec.traffic.config_map
     if name is None or context.s.published_colour == colour:
         return None
     return Acting(
