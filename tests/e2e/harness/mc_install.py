@@ -79,7 +79,7 @@ class Mc:
         return self.kube.kubectl(
             *("exec", "--namespace", self.namespace, "-i", POSTGRES_POD, "--"),
             *("psql", "--quiet", "--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"),
-            *("--username", "mc", "--dbname", "mc"),
+            "postgresql://mc:only-for-tests@127.0.0.1:5432/mc",
             stdin=statements,
             timeout=120,
         )
