@@ -1,0 +1,193 @@
+"""What must hold on every pass of every story, whatever happens in it (the design's invariants)."""
+
+from datetime import timedelta
+
+from tests.unit.domain.machinery import Machinery, revision_of
+from tests.unit.effects.memory_api import MemoryKube
+
+from conductor.adapters.kube import Object
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.spec import DeletionPolicy
+from conductor.api.status import Phase, Verdict
+from conductor.domain.effects import CreateObject, DeleteObjects, DeletePods, ScaleDeployment, SwitchServices
+from conductor.domain.plan import Plan
+from conductor.domain.snapshot import Snapshot
+
+_FRESH = timedelta(seconds=45)
+CONDITIONS = {
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Healthy",
+    "TrafficConverged",
+    "MigrationsApplied",
+    "RollbackWindowOpen",
+}
+FORWARD = {
+    Phase.PENDING: {Phase.BOOTSTRAPPING},
+    Phase.STABLE: {Phase.PREFLIGHT},
+    Phase.BOOTSTRAPPING: {Phase.EXPANDING, Phase.BRINGING_UP},
+    Phase.PREFLIGHT: {Phase.EXPANDING, Phase.BRINGING_UP},
+    Phase.EXPANDING: {Phase.BRINGING_UP},
+    Phase.BRINGING_UP: {Phase.MIGRATING},
+    Phase.MIGRATING: {Phase.VERIFYING},
+    Phase.VERIFYING: {Phase.RAMPING, Phase.SWITCHING},
+    Phase.RAMPING: {Phase.SWITCHING},
+    Phase.SWITCHING: {Phase.SOAKING},
+    Phase.SOAKING: {Phase.CLOSING, Phase.STABLE},
+    Phase.CLOSING: {Phase.CONTRACTING, Phase.STABLE},
+    Phase.CONTRACTING: {Phase.STABLE},
+    Phase.ROLLING_BACK: {Phase.STABLE, Phase.BACKING_OUT},
+    Phase.BACKING_OUT: {Phase.STABLE, Phase.PENDING},
+}
+BACK = {Phase.ROLLING_BACK, Phase.BACKING_OUT}
+NEVER_BACK = {Phase.PENDING, Phase.STABLE, Phase.CONTRACTING}
+
+
+class Invariants:
+    """Checks one pass: what was decided before it is done, and what is there after."""
+
+    def __init__(self, kube: MemoryKube, machinery: Machinery, namespace: str, release: str) -> None:
+        self._kube = kube
+        self._machinery = machinery
+        self._namespace = namespace
+        self._release = release
+        self._serving: dict[str, int] = {}
+        self._writes = 0
+
+    def before(self, s: Snapshot, decided: Plan) -> None:
+        """The decision by itself."""
+        self._serving = self._ready_by_service()
+        self._writes = len(self._kube.writes)
+        self._phases_in_order(s, decided)
+        self._conditions_agree(s, decided)
+        self._forward_needs_proof(s, decided)
+        self._nothing_that_serves_is_deleted(s, decided)
+        self._standby_is_never_below_its_base(s, decided)
+        if decided.effect is not None and decided.status.upgrade is not None and s.status.upgrade is not None:
+            intent = decided.status.upgrade.intent
+            assert intent is not None, f"no intent stands for {decided.effect}"
+            assert intent.effect == decided.effect.name
+
+    def after(self, s: Snapshot, decided: Plan) -> None:
+        """The cluster after the pass."""
+        written = [
+            write
+            for write in self._kube.writes[self._writes :]
+            if write.kind != "Event" and not write.dry_run
+        ]
+        statuses = [write for write in written if write.subresource == "status"]
+        assert len(statuses) <= 1, f"more than one status write: {statuses}"
+        if decided.effect is None:
+            assert written == statuses, f"written without an effect: {written}"
+        if s.spec is not None and s.spec.deletion_policy is DeletionPolicy.DELETE and s.deleting:
+            return
+        now = self._ready_by_service()
+        for service, before in self._serving.items():
+            lost = f"{decided.effect} took the last ready pod from Service {service}"
+            assert not before or now.get(service, 0) > 0, lost
+        self._owned_objects_outlive_the_release()
+
+    def _ready_by_service(self) -> dict[str, int]:
+        services = self._kube.list("Service", self._namespace, f"{names.LABEL_RELEASE}={self._release}")
+        return {
+            item["metadata"]["name"]: len(self._machinery.selected(item))
+            for item in services
+            if item["metadata"]["labels"].get(names.LABEL_ROLE) == names.ROLE_SERVING
+        }
+
+    def _phases_in_order(self, s: Snapshot, decided: Plan) -> None:
+        before, after = s.status.phase, decided.status.phase
+        if before is after:
+            return
+        allowed = FORWARD[before] | (set() if before in NEVER_BACK | BACK else BACK)
+        assert after in allowed, f"{before} went to {after}: {decided.status.message}"
+
+    def _conditions_agree(self, s: Snapshot, decided: Plan) -> None:
+        status = decided.status
+        assert status.reason in set(Reason), f"{status.reason} is not in api.reasons"
+        by_type = {condition.type: condition for condition in status.conditions}
+        assert set(by_type) == CONDITIONS
+        assert status.observed_generation == s.generation
+        if by_type["Ready"].status == "True":
+            assert status.phase is Phase.STABLE
+            assert status.upgrade is None
+            assert s.spec is not None, "Ready with a spec that cannot be read"
+            wanted = s.spec.rollback_to or s.digest
+            assert status.active_revision == wanted, (
+                f"Ready, but the spec asks for another revision: {status.message}"
+            )
+            assert by_type["Stalled"].status == "False"
+            assert by_type["Reconciling"].status == "False"
+        if by_type["Stalled"].status == "True":
+            assert by_type["Reconciling"].status == "False"
+            assert by_type["Stalled"].message, "stalled without a word"
+        if status.phase in {Phase.STABLE, Phase.CONTRACTING}:
+            assert by_type["RollbackWindowOpen"].status == "False"
+        if status.phase in {Phase.SOAKING, Phase.CLOSING}:
+            assert by_type["RollbackWindowOpen"].status == "True"
+
+    def _forward_needs_proof(self, s: Snapshot, decided: Plan) -> None:
+        before, after, upgrade = s.status.phase, decided.status.phase, decided.status.upgrade
+        if before is Phase.VERIFYING and after in {Phase.RAMPING, Phase.SWITCHING}:
+            assert upgrade is not None
+            assert upgrade.last_verdict is not None
+            assert upgrade.last_verdict.verdict is Verdict.HEALTHY
+            assert s.health is not None
+            assert s.health.revision == upgrade.to_revision
+            assert s.now - s.health.at < _FRESH
+        if after is Phase.SOAKING and before is not after:
+            assert upgrade is not None
+            for service in self._kube.list("Service", self._namespace):
+                if service["metadata"]["name"] in self._serving:
+                    revisions = {revision_of(pod) for pod in self._machinery.selected(service)}
+                    assert revisions == {upgrade.to_revision}, f"users are on {revisions}"
+        if _is_job(decided, "contract"):
+            assert before is Phase.CONTRACTING, "a contract Job without the written intent"
+
+    def _nothing_that_serves_is_deleted(self, s: Snapshot, decided: Plan) -> None:
+        if s.deleting:
+            return
+        upgrade = decided.status.upgrade
+        kept = {decided.status.active_revision, upgrade.from_revision if upgrade else ""} - {""}
+        if s.status.phase is Phase.ROLLING_BACK and upgrade is not None:
+            kept.discard(upgrade.to_revision)
+        match decided.effect:
+            case DeleteObjects(objects):
+                for kind, name in objects:
+                    revision = name.rsplit("-", 1)[-1]
+                    assert kind != "Deployment" or revision not in kept, f"{name} serves or stands by"
+            case ScaleDeployment(name, 0):
+                served = [w for w in s.workloads if w.name == name and w.component != "worker"]
+                assert not served or s.status.phase is Phase.CLOSING, (
+                    f"{name} is scaled away in {s.status.phase}"
+                )
+
+    def _standby_is_never_below_its_base(self, s: Snapshot, decided: Plan) -> None:
+        if not isinstance(decided.effect, DeletePods) or s.status.upgrade is None:
+            return
+        doomed = {name for name, _ in decided.effect.pods}
+        standby = s.status.upgrade.from_revision
+        for component in {pod.component for pod in s.pods if pod.name in doomed}:
+            ready = s.ready_pods(standby, component)
+            base = s.revisions[standby].spec.component(component).replicas
+            left = [pod for pod in ready if pod.name not in doomed]
+            assert len(left) >= base, f"{len(left)} of {base} standby pods of {component} would be left"
+
+    def _owned_objects_outlive_the_release(self) -> None:
+        for kind in ("Deployment", "Service", "ConfigMap", "ControllerRevision", "Job"):
+            for item in self._kube.list(kind, self._namespace):
+                assert "ownerReferences" not in item["metadata"]
+
+
+def _is_job(decided: Plan, verb: str) -> bool:
+    if not isinstance(decided.effect, CreateObject) or decided.effect.manifest["kind"] != "Job":
+        return False
+    manifest: Object = decided.effect.manifest
+    return bool(manifest["spec"]["template"]["spec"]["containers"][0]["args"][0] == verb)
+
+
+def switched(decided: Plan) -> bool:
+    """Whether this pass moves Services."""
+    return isinstance(decided.effect, SwitchServices)

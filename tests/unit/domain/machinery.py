@@ -1,0 +1,195 @@
+"""What a cluster does by itself, on a MemoryKube: Deployments make pods, pods come up or do not, Jobs end.
+
+Nothing happens in the background: `settle` does what controllers do at once (pods appear and are
+told to go), `tick` does what takes time (pods become ready, drain, Jobs end). Misbehaviour is
+scripted by image, Jobs by verb.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.unit.effects.memory_api import MemoryKube
+
+from conductor.adapters.kube import Object
+from conductor.api import names
+
+READY_AFTER = timedelta(seconds=3)
+DRAIN = timedelta(seconds=2)
+JOB_TAKES = timedelta(seconds=2)
+STATES = {"expand": "expanded", "migrate": "migrated", "contract": "contracted", "backout": "backed-out"}
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How pods of one image behave from now on."""
+
+    ready: bool = True
+    waiting: str = ""
+    restarts: int = 0
+    unschedulable: str = ""
+
+
+@dataclass
+class Machinery:
+    """Controllers, scheduler, kubelet."""
+
+    kube: MemoryKube
+    namespace: str
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends.
+    jobs: dict[str, list[Mapping[str, Any] | None]] = field(default_factory=dict)
+    _made: int = 0
+
+    def settle(self) -> None:
+        """Pods and endpoints follow Deployments and Services."""
+        for deployment in self.kube.list("Deployment", self.namespace):
+            self._scale(deployment)
+        for pod in self.kube.list("Pod", self.namespace):
+            owner = pod["metadata"].get("owner")
+            if owner and self.kube.get("Deployment", self.namespace, owner) is None:
+                self._end(pod)
+        self._endpoints()
+
+    def tick(self, now: datetime) -> None:
+        """Time has passed until `now`."""
+        self.settle()
+        for pod in self.kube.list("Pod", self.namespace):
+            if "job" not in pod["metadata"]:
+                self._kubelet(pod, now)
+        for job in self.kube.list("Job", self.namespace):
+            self._job(job, now)
+        for deployment in self.kube.list("Deployment", self.namespace):
+            ready = sum(is_ready(pod) for pod in self.pods_of(deployment))
+            generation = deployment["metadata"]["generation"]
+            status = {"status": {"readyReplicas": ready, "observedGeneration": generation}}
+            self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
+        self._endpoints()
+
+    def pods_of(self, deployment: Object) -> list[Object]:
+        """Pods of a Deployment that are not on their way out."""
+        return [
+            pod
+            for pod in self.kube.list("Pod", self.namespace)
+            if pod["metadata"].get("owner") == deployment["metadata"]["name"] and not going(pod)
+        ]
+
+    def selected(self, service: Object) -> list[Object]:
+        """Ready pods that a Service selects, terminating ones left out."""
+        selector = service["spec"].get("selector") or {}
+        return [
+            pod
+            for pod in self.kube.list(
+                "Pod", self.namespace, ",".join(f"{k}={v}" for k, v in selector.items())
+            )
+            if selector and is_ready(pod) and not going(pod)
+        ]
+
+    def _scale(self, deployment: Object) -> None:
+        present = self.pods_of(deployment)
+        wanted = deployment["spec"]["replicas"]
+        for _ in range(wanted - len(present)):
+            self._made += 1
+            name = f"{deployment['metadata']['name']}-{self._made:03d}"
+            template = deployment["spec"]["template"]
+            metadata = {
+                "name": name,
+                "labels": template["metadata"]["labels"],
+                "owner": deployment["metadata"]["name"],
+            }
+            self.kube.put(
+                "Pod", self.namespace, {"kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+            )
+        # A ReplicaSet removes unready pods first, then the youngest.
+        doomed = sorted(present, key=lambda pod: (not is_ready(pod), pod["metadata"]["name"]), reverse=True)
+        for pod in doomed[: max(0, len(present) - wanted)]:
+            self._end(pod)
+
+    def _end(self, pod: Object) -> None:
+        if not going(pod):
+            self.kube.edit(
+                "Pod", self.namespace, pod["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
+            )
+
+    def _kubelet(self, pod: Object, now: datetime) -> None:
+        name = pod["metadata"]["name"]
+        if going(pod):
+            ending = pod["metadata"].get("endingSince")
+            if ending is None:
+                since = {"metadata": {"endingSince": now.isoformat()}}
+                self.kube.edit("Pod", self.namespace, name, since)
+            elif now - datetime.fromisoformat(ending) >= DRAIN:
+                self.kube.drop("Pod", self.namespace, name)
+            return
+        image = pod["spec"]["containers"][0]["image"]
+        behaviour = self.behaviours.get(image, Behaviour())
+        created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+        up = behaviour.ready and not behaviour.waiting and not behaviour.unschedulable
+        ready = up and now - created >= READY_AFTER
+        conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+        if behaviour.unschedulable:
+            unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+            conditions.append({**unscheduled, "message": behaviour.unschedulable})
+        state: Object = {"running": {}}
+        if behaviour.waiting:
+            state = {"waiting": {"reason": behaviour.waiting, "message": "as scripted"}}
+        container = {"image": image, "state": state, "restartCount": behaviour.restarts}
+        status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
+        self.kube.edit("Pod", self.namespace, name, {"status": status})
+
+    def _job(self, job: Object, now: datetime) -> None:
+        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+        if job.get("status") or now - created < JOB_TAKES:
+            return
+        name = job["metadata"]["name"]
+        arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
+        answers = self.jobs.get(verb, [{"state": STATES[verb]}])
+        answer = answers[min(attempt, len(answers)) - 1]
+        if answer is None:
+            return
+        failed = answer.get("state") == "failed"
+        text = json.dumps({"verb": verb, **answer})
+        labels = {**job["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
+        status = {"containerStatuses": [{"state": {"terminated": {"message": text}}}]}
+        pod = {
+            "kind": "Pod",
+            "metadata": {"name": f"{name}-x", "labels": labels, "job": name},
+            "status": status,
+        }
+        self.kube.put("Pod", self.namespace, pod)
+        condition = {"type": "Failed" if failed else "Complete", "status": "True"}
+        self.kube.edit("Job", self.namespace, name, {"status": {"conditions": [condition]}})
+
+    def _endpoints(self) -> None:
+        for service in self.kube.list("Service", self.namespace):
+            name = service["metadata"]["name"]
+            endpoints = [
+                {"targetRef": {"name": pod["metadata"]["name"]}, "conditions": {"ready": True}}
+                for pod in self.selected(service)
+            ]
+            labels = {**(service["metadata"].get("labels") or {}), "kubernetes.io/service-name": name}
+            item: Object = {"metadata": {"name": f"{name}-1", "labels": labels}, "endpoints": endpoints}
+            self.kube.put("EndpointSlice", self.namespace, item)
+        live = {service["metadata"]["name"] for service in self.kube.list("Service", self.namespace)}
+        for item in self.kube.list("EndpointSlice", self.namespace):
+            if item["metadata"]["labels"]["kubernetes.io/service-name"] not in live:
+                self.kube.drop("EndpointSlice", self.namespace, item["metadata"]["name"])
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the pod's Ready condition is true."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def going(pod: Object) -> bool:
+    """Whether the pod is terminating."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def revision_of(pod: Object) -> str:
+    """The revision that a pod belongs to."""
+    return str(pod["metadata"]["labels"].get(names.LABEL_REVISION, ""))

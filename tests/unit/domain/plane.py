@@ -1,0 +1,63 @@
+"""Specs that stories begin from, as a user would write them."""
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def api_component(version: str, replicas: int = 3, **more: Any) -> Json:
+    """A component with users, behind the Service `mc-api`."""
+    container: Json = {
+        "name": "api",
+        "image": f"localhost/mc:{version}",
+        "ports": [{"name": "http", "containerPort": 8080}],
+    }
+    return {
+        "name": "api",
+        "replicas": replicas,
+        "services": [{"name": "mc-api", "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}],
+        "template": {"spec": {"containers": [container]}},
+    } | more
+
+
+def worker_component(version: str, handover: str = "Exclusive", **more: Any) -> Json:
+    """A component without users."""
+    template = {"spec": {"containers": [{"name": "worker", "image": f"localhost/mc:{version}"}]}}
+    return {"name": "worker", "handover": handover, "replicas": 1, "template": template} | more
+
+
+def gateway_component(version: str, replicas: int = 2) -> Json:
+    """A second component with users, behind the Service `mc-gateway`."""
+    component = api_component(version, replicas, name="gateway")
+    component["services"] = [
+        {"name": "mc-gateway", "ports": [{"name": "web", "port": 443, "targetPort": 8443}]}
+    ]
+    return component
+
+
+def spec(version: str = "1.0.0", **more: Any) -> Json:
+    """One API component, quick times; `more` replaces whole fields."""
+    return {
+        "version": version,
+        "components": [api_component(version)],
+        "traffic": {"current": "blue", "configMap": "mc-traffic"},
+        "verification": {
+            "http": [{"component": "api", "service": "mc-api", "port": "http", "path": "/executions"}],
+        },
+        "soak": "10s",
+        "metrics": {"prometheus": {"url": "http://prometheus.monitoring.svc:9090"}},
+    } | more
+
+
+def traffic(**more: Any) -> Json:
+    """The traffic section of `spec()`, with more in it."""
+    return {"current": "blue", "configMap": "mc-traffic"} | more
+
+
+def migrations(version: str, contract: str = "AfterSoak") -> Json:
+    """A migrations section."""
+    return {
+        "image": f"localhost/mc-migrations:{version}",
+        "databaseSecretRef": {"name": "mc-database", "key": "url"},
+        "contract": contract,
+    }

@@ -1,0 +1,348 @@
+"""Replays whole upgrades: the real gatherer, decisions and effects on a cluster in memory, with a clock of its own.
+
+Every pass goes the operator's way (read, determine, plan, write the status, make one effect), and
+after every pass the invariants are checked. The log of a story reads as what happened, in order.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.unit.domain.invariants import Invariants
+from tests.unit.domain.machinery import Machinery, revision_of
+from tests.unit.effects.memory_api import MemoryKube
+
+from conductor.adapters.kube import ApiError, ConflictError, Object
+from conductor.api import names
+from conductor.api.parse import parse_status
+from conductor.api.reasons import Reason
+from conductor.api.status import Phase, ReleaseStatus, UpgradeStatus
+from conductor.domain.determine import determine
+from conductor.domain.effects import Effect
+from conductor.domain.plan import Plan, plan
+from conductor.domain.sampling import Needs, needs
+from conductor.domain.situation import Situation
+from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
+from conductor.effects.announce import announce
+from conductor.effects.make import make
+from conductor.effects.write_status import write_status
+from conductor.observe.gather import Samples, gather
+
+NAMESPACE, NAME = "prod", "mc"
+BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+_AGAIN = timedelta(milliseconds=50)
+_STEP = timedelta(seconds=1)
+_MOST_TURNS = 600
+
+
+class Inline(Executor):
+    """Reads one after the other, in the caller's thread."""
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Any, timeout: Any = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        return map(fn, *iterables)
+
+
+@dataclass(frozen=True)
+class Health:
+    """What Prometheus says about a version from now on."""
+
+    requests: float | None = 1000
+    errors: float | None = 0
+    p95_ms: float | None = 20
+    error: str = ""
+
+
+GOOD = Health()
+BAD = Health(errors=50)
+SLOW = Health(p95_ms=1500)
+SILENT = Health(requests=None, errors=None, p95_ms=None)
+BROKEN = Health(error="connection refused or host unknown")
+
+
+class Clock:
+    """The only clock of a story."""
+
+    def __init__(self) -> None:
+        self.now = BEGIN
+
+    def read(self) -> datetime:
+        return self.now
+
+
+class Story:
+    """One release from its creation on."""
+
+    def __init__(self, spec: Object, **metadata: Any) -> None:
+        self._clock = Clock()
+        self.kube = MemoryKube(self._clock.read)
+        self.machinery = Machinery(self.kube, NAMESPACE)
+        self.epoch = 1
+        self.new_upgrades = True
+        #: By version; what is not named is healthy.
+        self.health: dict[str, Health] = {}
+        #: Versions whose answers to our own requests are wrong.
+        self.wrong_answers: set[str] = set()
+        #: Requests a second that each losing pod still answers; None: Prometheus has no series of it.
+        self.noise: float | None = 0.0
+        self.log: list[str] = []
+        self.phases: list[Phase] = []
+        self.effects: list[Effect] = []
+        self.snapshot: Snapshot | None = None
+        self._invariants = Invariants(self.kube, self.machinery, NAMESPACE, NAME)
+        self._wanted = Needs()
+        self._probes: dict[str, ProbeSample] = {}
+        self._last_line = ""
+        meta = {"name": NAME, "namespace": NAMESPACE, "uid": "6c1e", **metadata}
+        self.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": meta, "spec": spec})
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self._clock.now = moment
+
+    # what people do
+
+    @property
+    def release(self) -> Object:
+        """The release as it is stored."""
+        found = self.kube.get(names.KIND, NAMESPACE, NAME)
+        assert found is not None, "the release is gone"
+        return found
+
+    @property
+    def gone(self) -> bool:
+        return self.kube.get(names.KIND, NAMESPACE, NAME) is None
+
+    def apply(self, spec: Object) -> None:
+        """Replace the whole spec, as GitOps does."""
+        self.kube.put(names.KIND, NAMESPACE, {**self.release, "spec": spec})
+
+    def change(self, **fields: Any) -> None:
+        """Replace some fields of the spec."""
+        self.apply({**self.release["spec"], **fields})
+
+    def annotate(self, annotation: str, value: str | None) -> None:
+        self.kube.edit(names.KIND, NAMESPACE, NAME, {"metadata": {"annotations": {annotation: value}}})
+
+    # what there is
+
+    @property
+    def status(self) -> ReleaseStatus:
+        return parse_status(self.release.get("status"))
+
+    @property
+    def upgrade(self) -> UpgradeStatus:
+        upgrade = self.status.upgrade
+        assert upgrade is not None, f"no upgrade is under way: {self.status.message}"
+        return upgrade
+
+    def serving(self, service: str = "mc-api") -> set[str]:
+        """Versions of the ready pods that a Service selects."""
+        found = self.kube.get("Service", NAMESPACE, service)
+        if found is None:
+            return set()
+        return {self.version(revision_of(pod)) for pod in self.machinery.selected(found)}
+
+    def version(self, revision: str) -> str:
+        """The version that a revision was recorded with."""
+        record = self.kube.get("ControllerRevision", NAMESPACE, names.revision_name(NAME, revision))
+        return str(record["data"]["spec"]["version"]) if record else "?"
+
+    def deployments(self) -> dict[str, int]:
+        """Replicas by `component/version`."""
+        return {
+            f"{item['metadata']['labels'][names.LABEL_COMPONENT]}/{self.version(revision_of(item))}": item[
+                "spec"
+            ]["replicas"]
+            for item in self.kube.list("Deployment", NAMESPACE)
+        }
+
+    def condition(self, type_: str) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = self.status.condition(type_)
+        assert found is not None, f"condition {type_} was never set"
+        return found.status, found.reason
+
+    # time
+
+    def observe(self) -> Snapshot:
+        """A snapshot of this moment."""
+        return gather(
+            self.kube,
+            Inline(),
+            self.release,
+            samples=self._samples(),
+            epoch=self.epoch,
+            now=self.now,
+            new_upgrades=self.new_upgrades,
+        )
+
+    def turn(self) -> Plan | None:
+        """One pass, and the time until the next."""
+        self.machinery.tick(self.now)
+        if self.gone:
+            return None
+        s = self.snapshot = self.observe()
+        situation = determine(s)
+        decided = plan(s, situation)
+        self._tell(s, situation, decided)
+        self._invariants.before(s, decided)
+        try:
+            self._carry_out(s, decided)
+        except ApiError as error:
+            self._line(f"{'':13} | fails {error}")
+            self.now += _AGAIN if isinstance(error, ConflictError) else _STEP
+            self.machinery.settle()
+            return decided
+        self.machinery.settle()
+        self._invariants.after(s, decided)
+        self._wanted = needs(replace(s, status=decided.status))
+        self.now += _AGAIN if decided.again else self._rest(decided)
+        return decided
+
+    def until(self, goal: Phase | Reason | Callable[[], bool], most: int = _MOST_TURNS) -> "Story":
+        """Go on until the status shows that phase or that reason, or the condition holds."""
+        for _ in range(most):
+            if self._reached(goal):
+                return self
+            self.turn()
+        raise AssertionError(f"never came to {goal}; last lines:\n" + "\n".join(self.log[-15:]))
+
+    def settled(self) -> "Story":
+        """Go on until nothing is under way and nothing is to be done."""
+        quiet = 0
+        for _ in range(_MOST_TURNS):
+            decided = self.turn()
+            busy = decided is not None and (decided.again or decided.status.upgrade is not None)
+            quiet = 0 if busy else quiet + 1
+            if quiet >= 2:
+                return self
+        raise AssertionError("never settled; last lines:\n" + "\n".join(self.log[-15:]))
+
+    def wait(self, seconds: float) -> "Story":
+        """Let that much time pass, with passes in it."""
+        end = self.now + timedelta(seconds=seconds)
+        while self.now < end:
+            self.turn()
+        return self
+
+    def at_rest(self) -> "Story":
+        """Prove that nothing is written: a hundred decisions on this snapshot, then passes through ten minutes."""
+        self.machinery.tick(self.now)
+        s = self.observe()
+        for _ in range(100):
+            decided = plan(s, determine(s))
+            assert decided.status == s.status
+            assert decided.effect is None
+        before = len(self.kube.writes)
+        for _ in range(10):
+            self.turn()
+            self.now += timedelta(minutes=1)
+        assert self.kube.writes[before:] == []
+        return self
+
+    def _reached(self, goal: Phase | Reason | Callable[[], bool]) -> bool:
+        if isinstance(goal, Phase):
+            return self.status.phase is goal
+        if isinstance(goal, Reason):
+            return self.status.reason == goal
+        return goal()
+
+    def _carry_out(self, s: Snapshot, decided: Plan) -> None:
+        release = self.release
+        if decided.status != s.status:
+            release = write_status(self.kube, release, decided.status)
+        for announcement in decided.announcements:
+            announce(self.kube, release, str(decided.status.sequence), announcement)
+        if decided.effect is not None:
+            self.effects.append(decided.effect)
+            make(self.kube, s.namespace, s.name, decided.effect)
+
+    def _rest(self, decided: Plan) -> timedelta:
+        if decided.wake_at is None:
+            return _STEP
+        return min(_STEP, max(_AGAIN, decided.wake_at - self.now))
+
+    # samples
+
+    def _samples(self) -> Samples:
+        wanted = self._wanted
+        health = silence = None
+        if wanted.health is not None:
+            said = self.health.get(self.version(wanted.health.revision), GOOD)
+            health = HealthSample(
+                wanted.health.revision, self.now, said.requests, said.errors, said.p95_ms, said.error
+            )
+        if wanted.silence is not None:
+            pods = self.kube.list("Pod", NAMESPACE, f"{names.LABEL_REVISION}={wanted.silence.revision}")
+            counts = {pod["metadata"]["name"]: self.noise for pod in pods}
+            silence = SilenceSample(wanted.silence.revision, self.now, counts)
+        self._probes = {order.target: self._probe(order.target, order.since) for order in wanted.probes}
+        return Samples(health, silence, self._probes)
+
+    def _probe(self, target: str, since: datetime) -> ProbeSample:
+        former = self._probes.get(target)
+        if former is None or former.since != since:
+            former = ProbeSample(target, self.now, since)
+        goal = self.version(self.status.upgrade.to_revision) if self.status.upgrade else ""
+        right = self.serving(target) == {goal} and goal not in self.wrong_answers
+        return replace(
+            former,
+            at=self.now,
+            sent=former.sent + 5,
+            failed=former.failed + (0 if right else 5),
+            matched_in_a_row=former.matched_in_a_row + 5 if right else 0,
+            last_failure=former.last_failure if right else "answered with another version",
+        )
+
+    # the log
+
+    def _tell(self, s: Snapshot, situation: Situation, decided: Plan) -> None:
+        if not self.phases or self.phases[-1] is not decided.status.phase:
+            self.phases.append(decided.status.phase)
+        words = f"{type(situation).__name__.lower():9} {decided.status.reason}: {decided.status.message}"
+        effect = f" | {decided.effect.name} {decided.effect.subject}" if decided.effect else ""
+        self._line(self._readable(f"{s.status.phase:13} | {words}{effect}"))
+
+    def _line(self, text: str) -> None:
+        if text != self._last_line:
+            elapsed = (self.now - BEGIN).total_seconds()
+            self.log.append(f"{elapsed:7.1f}s  {text}")
+        self._last_line = text
+
+    def _readable(self, text: str) -> str:
+        """Hashes as versions, ids as numbers."""
+        for record in self.kube.list("ControllerRevision", NAMESPACE):
+            text = text.replace(record["data"]["hash"], f"[{record['data']['spec']['version']}]")
+        status = self.status
+        for upgrade in (status.upgrade, status.last_upgrade):
+            if upgrade is not None:
+                number = status.sequence
+                text = text.replace(upgrade.id, f"<upgrade {number}>")
+        return text
+
+
+_INSTALLED: dict[str, Story] = {}
+
+
+def installed(spec: Object) -> Story:
+    """A story in which that spec is installed and at rest; its log begins here."""
+    key = json.dumps(spec, sort_keys=True)
+    if key not in _INSTALLED:
+        story = Story(spec).settled()
+        assert story.status.phase is Phase.STABLE, story.status.message
+        story.log.clear()
+        story.phases.clear()
+        story.effects.clear()
+        story.kube.writes.clear()
+        _INSTALLED[key] = story
+    return copy.deepcopy(_INSTALLED[key])

@@ -1,0 +1,252 @@
+"""An API server in memory behind the interface of `adapters.kube.Kube`: versions, conflicts, selectors.
+
+Objects are never changed in place: a write stores a new one, so that what was read before stays as
+it was. `fault` is called around every write and may raise, which is how tests let an operator crash.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from conductor.adapters.kube import AlreadyExistsError, ApiError, ConflictError, Kube, NotFoundError, Object
+from conductor.api import names
+
+Key = tuple[str, str, str]
+_KEPT = ("uid", "creationTimestamp", "generation")
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write that the server took (or would have taken, where it was dry)."""
+
+    verb: str
+    kind: str
+    name: str
+    dry_run: bool = False
+    subresource: str | None = None
+
+
+Moment = Literal["before", "after"]
+
+
+class MemoryKube(Kube):
+    """Stores objects by kind, namespace and name."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime(2026, 3, 1, tzinfo=UTC)) -> None:
+        self._clock = clock
+        self._version = 100
+        self._by_kind: dict[str, dict[Key, Object]] = {}
+        self.writes: list[Write] = []
+        self.fault: Callable[[Moment, Write], None] | None = None
+        #: What is said against a manifest that is applied; None where it is taken.
+        self.rejects: Callable[[Object], str | None] | None = None
+
+    # reads
+
+    def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
+        return self._found((kind, namespace or "", name))
+
+    def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
+        wanted = dict(pair.split("=", 1) for pair in labels.split(",") if pair)
+        return [
+            item
+            for key, item in sorted(self._by_kind.get(kind, {}).items())
+            if namespace is None or key[1] == namespace
+            if wanted.items() <= (item["metadata"].get("labels") or {}).items()
+        ]
+
+    # writes
+
+    def create(self, kind: str, namespace: str, manifest: Object) -> Object:
+        name = manifest["metadata"]["name"]
+        key = (kind, namespace, name)
+
+        def store() -> Object:
+            if self._found(key) is not None:
+                raise AlreadyExistsError(409, "AlreadyExists", f"{kind} {name} already exists")
+            return self._store(key, manifest)
+
+        return self._write(Write("create", kind, name), store)
+
+    def apply(self, manifest: Object, dry_run: bool = False) -> Object:
+        metadata = manifest["metadata"]
+        key = (manifest["kind"], metadata["namespace"], metadata["name"])
+
+        def store() -> Object:
+            if self.rejects is not None and (said := self.rejects(manifest)) is not None:
+                raise ApiError(422, "Invalid", said)
+            if dry_run:
+                return manifest
+            found = self._found(key)
+            return self._store(key, merged(found, manifest) if found else manifest)
+
+        return self._write(Write("apply", key[0], key[2], dry_run), store)
+
+    def patch(
+        self,
+        kind: str,
+        namespace: str,
+        name: str,
+        operations: Sequence[Mapping[str, Any]],
+        dry_run: bool = False,
+    ) -> Object:
+        key = (kind, namespace, name)
+
+        def store() -> Object:
+            changed = copy.deepcopy(self._present(key))
+            for operation in operations:
+                _operate(changed, operation)
+            return changed if dry_run else self._store(key, changed)
+
+        return self._write(Write("patch", kind, name, dry_run), store)
+
+    def merge(
+        self, kind: str, namespace: str, name: str, change: Object, subresource: str | None = None
+    ) -> Object:
+        key = (kind, namespace, name)
+
+        def store() -> Object:
+            found = self._present(key)
+            self._expect(found, change.get("metadata", {}).get("resourceVersion"))
+            return self._store(key, merged(found, change))
+
+        return self._write(Write("merge", kind, name, subresource=subresource), store)
+
+    def replace(self, kind: str, namespace: str, manifest: Object, subresource: str | None = None) -> Object:
+        key = (kind, namespace, manifest["metadata"]["name"])
+
+        def store() -> Object:
+            found = self._present(key)
+            self._expect(found, manifest["metadata"].get("resourceVersion"))
+            new = {**found, "status": manifest["status"]} if subresource == "status" else manifest
+            return self._store(key, new)
+
+        return self._write(Write("replace", kind, key[2], subresource=subresource), store)
+
+    def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
+        key = (kind, namespace, name)
+
+        def store() -> Object:
+            found = self._found(key)
+            if found is None:
+                return {}
+            if uid is not None and found["metadata"]["uid"] != uid:
+                raise ConflictError(409, "Conflict", f"the UID of {kind} {name} is another")
+            if kind in ("Pod", names.KIND) and (kind == "Pod" or found["metadata"].get("finalizers")):
+                marked = {"metadata": {"deletionTimestamp": self._stamp()}}
+                return self._store(key, merged(found, marked))
+            del self._by_kind[kind][key]
+            return {}
+
+        self._write(Write("delete", kind, name), store)
+
+    # what the cluster itself, a person or another program writes
+
+    def put(self, kind: str, namespace: str, manifest: Object) -> Object:
+        """Store an object as somebody else's write; no fault applies."""
+        return self._store((kind, namespace, manifest["metadata"]["name"]), manifest)
+
+    def edit(self, kind: str, namespace: str, name: str, change: Object) -> Object:
+        """Merge a change as somebody else's write; no fault applies."""
+        key = (kind, namespace, name)
+        return self._store(key, merged(self._present(key), change))
+
+    def drop(self, kind: str, namespace: str, name: str) -> None:
+        """Remove an object for good, as somebody else's write."""
+        self._by_kind.get(kind, {}).pop((kind, namespace, name), None)
+
+    def _write(self, write: Write, store: Callable[[], Object]) -> Object:
+        if self.fault is not None:
+            self.fault("before", write)
+        answer = store()
+        self.writes.append(write)
+        if self.fault is not None:
+            self.fault("after", write)
+        return answer
+
+    def _found(self, key: Key) -> Object | None:
+        return self._by_kind.get(key[0], {}).get(key)
+
+    def _present(self, key: Key) -> Object:
+        found = self._found(key)
+        if found is None:
+            raise NotFoundError(404, "NotFound", f"{key[0]} {key[2]} not found")
+        return found
+
+    def _expect(self, found: Object, version: str | None) -> None:
+        if version is not None and found["metadata"]["resourceVersion"] != version:
+            raise ConflictError(409, "Conflict", "the object has been modified")
+
+    def _store(self, key: Key, manifest: Object) -> Object:
+        self._version += 1
+        former = self._found(key)
+        # What is stored is never changed in place, so that the copy need not go deeper.
+        metadata = {**manifest["metadata"]}
+        new = {**manifest, "metadata": metadata}
+        if former is not None:
+            metadata |= {kept: former["metadata"][kept] for kept in _KEPT}
+        metadata.setdefault("namespace", key[1])
+        metadata.setdefault("uid", f"uid-{self._version}")
+        metadata.setdefault("creationTimestamp", self._stamp())
+        spec_moved = former is None or former.get("spec") != new.get("spec")
+        metadata["generation"] = metadata.get("generation", 0) + (1 if spec_moved else 0)
+        if key[0] == "Service" and "clusterIP" not in new["spec"]:
+            address = f"10.0.{self._version // 250}.{self._version % 250}"
+            new["spec"] = {**new["spec"], "clusterIP": address}
+        if former is not None and _same(former, new):
+            return former
+        if metadata.get("deletionTimestamp") and key[0] == names.KIND and not metadata.get("finalizers"):
+            self._by_kind[key[0]].pop(key, None)
+            return new
+        metadata["resourceVersion"] = str(self._version)
+        self._by_kind.setdefault(key[0], {})[key] = new
+        return new
+
+    def _stamp(self) -> str:
+        # The API server keeps whole seconds.
+        return self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def merged(found: Object, change: Mapping[str, Any]) -> Object:
+    """A JSON merge patch; None removes. Server-side apply of what one manager owns comes to the same."""
+    result = dict(found)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def _same(former: Object, new: Object) -> bool:
+    def bare(item: Object) -> Object:
+        metadata = {k: v for k, v in item["metadata"].items() if k not in ("resourceVersion", "generation")}
+        return {**item, "metadata": metadata}
+
+    return bare(former) == bare(new)
+
+
+def _operate(target: Object, operation: Mapping[str, Any]) -> None:
+    path = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].lstrip("/").split("/")]
+    node: Any = target
+    for part in path[:-1]:
+        if part not in node:
+            raise ApiError(422, "Invalid", f"the path {operation['path']} does not exist")
+        node = node[part]
+    last = path[-1]
+    match operation["op"]:
+        case "test":
+            if node.get(last) != operation["value"]:
+                raise ConflictError(422, "Invalid", f"test of {operation['path']} failed")
+        case "replace":
+            if last not in node:
+                raise ApiError(422, "Invalid", f"replace: {operation['path']} does not exist")
+            node[last] = operation["value"]
+        case "add":
+            node[last] = operation["value"]
+        case other:
+            raise ApiError(422, "Invalid", f"operation {other} is not known")
