@@ -16,7 +16,10 @@ RUNNERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mi
 def backfilling(medium: Plane) -> tuple[Plane, RunningRunner]:
     """A runner in the middle of its backfill."""
     medium.done("expand", "1.0.0", "1.1.0")
+    # Long pauses for the one that is disturbed, so that it is not done before that on a busy machine.
+    medium.settings["MIGRATOR_PAUSE_MS"] = "60"
     runner = medium.start("migrate", "1.0.0", "1.1.0")
+    medium.settings["MIGRATOR_PAUSE_MS"] = "5"
     medium.wait_for(BATCHES, lambda batches: batches >= 4, "four batches")
     return medium, runner
 
