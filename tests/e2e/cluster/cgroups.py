@@ -1,7 +1,7 @@
 """The control groups of one node, under cgroup v1 and v2: made beforehand, emptied and removed at the end."""
 
+import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.processes import signal_processes
@@ -46,22 +46,23 @@ def existing(name: str) -> list[Path]:
     return [hierarchy / name for hierarchy in _hierarchies() if (hierarchy / name).exists()]
 
 
+def _directories(group: Path) -> list[Path]:
+    """The group and all below it, the deepest first; os.walk passes over what goes away meanwhile."""
+    return [Path(directory) for directory, _, _ in os.walk(group, topdown=False)]
+
+
 def members(name: str) -> set[int]:
     """Every process in the groups of this name and below."""
-    found: set[int] = set()
-    for group in existing(name):
-        for procs in group.rglob("cgroup.procs"):
-            found.update(_pids(procs))
-    return found
+    directories = [directory for group in existing(name) for directory in _directories(group)]
+    return {pid for directory in directories for pid in _pids(directory / "cgroup.procs")}
 
 
-def _pids(procs: Path) -> Iterator[int]:
+def _pids(procs: Path) -> list[int]:
     try:
-        text = procs.read_text()
-    except (FileNotFoundError, OSError):
+        return [int(line) for line in procs.read_text().split()]
+    except OSError:
         # A container's group may go away while we look.
-        return
-    yield from (int(line) for line in text.split())
+        return []
 
 
 def kill_members(name: str) -> None:
@@ -80,9 +81,8 @@ def remove(name: str) -> None:
 
     def gone() -> bool:
         for group in existing(name):
-            for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            for directory in _directories(group):
                 _try_rmdir(directory)
-            _try_rmdir(group)
         return not existing(name)
 
     wait_until(gone, f"cgroup {name} removed", 20, 0.05)
@@ -91,6 +91,6 @@ def remove(name: str) -> None:
 def _try_rmdir(directory: Path) -> None:
     try:
         directory.rmdir()
-    except (FileNotFoundError, OSError):
+    except OSError:
         # Busy for the moment or gone already; the caller looks again.
         return

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster import goparts
@@ -58,20 +58,22 @@ class ExistingCluster:
         tools = [goparts.build(goparts.PARTS[name]) for name in ("kubernetes", "helm")]
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path_with(tools)}
 
-    def load_image(self, image: StoredImage) -> bool:
-        """An image cannot be sent to nodes that are not ours; it has to be there already."""
-        if not self.holds_image(image.name):
+    def load_images(self, images: Sequence[StoredImage]) -> list[str]:
+        """Images cannot be sent to nodes that are not ours; they have to be there already."""
+        held = self._held_by_every_node()
+        lacking = [image.name for image in images if image.name not in held]
+        if lacking:
             raise ClusterError(
-                f"image {image.name}: no node of the cluster in {self.kubeconfig} holds it;"
-                " load it onto every node, or give the nodes a registry mirror for `localhost`"
+                f"images: {', '.join(lacking)} are not on every node of the cluster in {self.kubeconfig};"
+                " load them onto the nodes, or give the nodes a registry mirror for `localhost` and pull them once"
             )
-        return False
+        return []
 
-    def holds_image(self, name: str) -> bool:
-        """Whether every node lists the image; kubelets list what they hold in the node's status."""
+    def _held_by_every_node(self) -> set[str]:
+        """Kubelets list what they hold in the node's status."""
         nodes = json.loads(run(["kubectl", "get", "nodes", "-o", "json"], env=self.environment()))["items"]
         held = [
-            {known for image in node["status"].get("images", []) for known in image["names"]}
+            {known for image in node["status"].get("images", []) for known in image.get("names") or []}
             for node in nodes
         ]
-        return bool(held) and all(name in names for names in held)
+        return set.intersection(*held) if held else set()

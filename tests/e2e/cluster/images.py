@@ -138,7 +138,9 @@ def build(name: str) -> StoredImage:
 
 def deliver(cluster: Cluster, names: Sequence[str]) -> None:
     """Build what is missing and make all of it usable by pods of this cluster."""
-    for name in expand(names):
-        image = build(name)
-        sent = cluster.load_image(image)
-        say(f"image {image.name}: {image.size / 1e6:.0f} MB, {'loaded' if sent else 'there already'}")
+    images = [build(name) for name in expand(names)]
+    sent = cluster.load_images(images)
+    for image in images:
+        say(
+            f"image {image.name}: {image.size / 1e6:.0f} MB, {'loaded' if image.name in sent else 'there already'}"
+        )

@@ -1,7 +1,7 @@
 """The interface of a cluster and the choice between the three ways; tests and demo know nothing beyond it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cluster.commands import succeeds
@@ -39,12 +39,8 @@ class Cluster(Protocol):
         """KUBECONFIG and PATH under which kubectl and helm reach it."""
         ...
 
-    def load_image(self, image: StoredImage) -> bool:
-        """Make the image usable by pods under its name; says whether anything had to be sent."""
-        ...
-
-    def holds_image(self, name: str) -> bool:
-        """Whether pods can use this image without it being built and loaded first."""
+    def load_images(self, images: Sequence[StoredImage]) -> list[str]:
+        """Make the images usable by pods under their names; answers the names of those that had to be sent."""
         ...
 
 

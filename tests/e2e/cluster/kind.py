@@ -1,12 +1,11 @@
 """The way with Docker: a kind cluster, made and removed by kind itself."""
 
-import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster import goparts
-from cluster.addons import addons_ready, apply_addons, pause_image, prometheus_image
+from cluster.addons import addons_ready, apply_addons, prometheus_image
 from cluster.commands import run, succeeds
 from cluster.errors import ClusterError
 from cluster.imagestore import StoredImage, write_archive
@@ -51,8 +50,7 @@ class KindCluster:
                 self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
                 create = ["create", "cluster", "--name", self.name, "--wait", "120s"]
                 self._kind(*create, "--kubeconfig", self.kubeconfig, timeout=600)
-            for image in (pause_image(), prometheus_image()):
-                self.load_image(image)
+            self.load_images([prometheus_image()])
             apply_addons(self.environment(), dns=False)
             wait_until(lambda: not self.problems(), "cluster healthy", 180, 0.5)
 
@@ -75,27 +73,22 @@ class KindCluster:
         tools = [goparts.build(goparts.PARTS[name]) for name in ("kubernetes", "helm")]
         return {"KUBECONFIG": str(self.kubeconfig), "PATH": path_with(tools)}
 
-    def load_image(self, image: StoredImage) -> bool:
-        """Send the whole image to every node, unless it is listed there under its content already."""
-        if self._node_holds(image):
-            return False
-        with tempfile.TemporaryDirectory(prefix="maestro-conductor-") as scratch:
-            archive = Path(scratch) / "image.tar"
-            with archive.open("wb") as target:
-                write_archive(image, target)
-            self._kind("load", "image-archive", archive, "--name", self.name, timeout=300)
-        return True
+    def load_images(self, images: Sequence[StoredImage]) -> list[str]:
+        """Send whole images to every node, but for those that are listed there with their content already."""
+        lacking = [image for image in images if not self._held(image)]
+        for image in lacking:
+            with tempfile.TemporaryDirectory(prefix="maestro-conductor-") as scratch:
+                archive = Path(scratch) / "image.tar"
+                with archive.open("wb") as target:
+                    write_archive(image, target)
+                self._kind("load", "image-archive", archive, "--name", self.name, timeout=300)
+        return [image.name for image in lacking]
+
+    def _held(self, image: StoredImage) -> bool:
+        return all(image.manifest in self._listed(node, image.name) for node in self._nodes())
 
     def _nodes(self) -> list[str]:
         return self._kind("get", "nodes", "--name", self.name).split()
 
-    def _node_holds(self, image: StoredImage) -> bool:
-        return all(image.manifest in self._listed(node, image.name) for node in self._nodes())
-
     def _listed(self, node: str, name: str) -> str:
-        return run(
-            ["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", f"name=={name}"], env=os.environ
-        )
-
-    def holds_image(self, name: str) -> bool:
-        return all(name in self._listed(node, name) for node in self._nodes())
+        return run(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", f"name=={name}"])

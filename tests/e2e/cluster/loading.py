@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,10 +23,16 @@ def held_images(socket: Path) -> dict[str, str]:
     return {row[0]: row[2] for row in rows if len(row) > 2}
 
 
-def load(socket: Path, image: StoredImage) -> bool:
-    """Import the image unless it is there under this name already; says whether it had to."""
-    if held_images(socket).get(image.name) == image.manifest:
-        return False
+def load(socket: Path, images: Sequence[StoredImage]) -> list[str]:
+    """Import those images that are not there under their name already; answers the names of what was sent."""
+    held = held_images(socket)
+    lacking = [image for image in images if held.get(image.name) != image.manifest]
+    for image in lacking:
+        _send(socket, image)
+    return [image.name for image in lacking]
+
+
+def _send(socket: Path, image: StoredImage) -> None:
     argv = ["ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "import", "-"]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -38,4 +45,3 @@ def load(socket: Path, image: StoredImage) -> bool:
         raise ClusterError(
             f"image {image.name}: containerd refused it: {output.decode(errors='replace')[-800:]}"
         )
-    return True

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,8 +87,7 @@ class LocalCluster:
 
     def _load_all(self, images: list[StoredImage]) -> None:
         self.node.wait_containerd()
-        for image in images:
-            self.load_image(image)
+        self.load_images(images)
 
     def down(self) -> None:
         """Stop and remove everything, then prove it."""
@@ -136,12 +135,9 @@ class LocalCluster:
         tools = [goparts.build(goparts.PARTS[name]) for name in _TOOLS]
         return {"KUBECONFIG": str(self.paths.kubeconfig), "PATH": path_with(tools)}
 
-    def load_image(self, image: StoredImage) -> bool:
-        sent = [loading.load(node.socket, image) for node in self.nodes]
-        return any(sent)
-
-    def holds_image(self, name: str) -> bool:
-        return all(name in loading.held_images(node.socket) for node in self.nodes)
+    def load_images(self, images: Sequence[StoredImage]) -> list[str]:
+        sent = [name for node in self.nodes for name in loading.load(node.socket, images)]
+        return list(dict.fromkeys(sent))
 
     def control_groups(self) -> list[Path]:
         return [group for node in self.nodes for group in cgroups.existing(node.cgroup)]
