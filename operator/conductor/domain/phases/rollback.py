@@ -12,6 +12,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import DeleteObjects, ScaleDeployment
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.migration import back_out_schema
+from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import standby_replicas
@@ -56,6 +57,8 @@ def rolling_back(context: Context) -> Situation:
             "node proxies take over the new endpoints",
             context.s.now + timedelta(seconds=0.5),
         )
+    if (trim := _trim_surge(context, target)) is not None:
+        return trim
     if (removal := _remove_candidate(context)) is not None:
         return removal
     if move is not None:
@@ -107,6 +110,19 @@ def _target_not_ready(context: Context, target: Revision) -> Situation | None:
                 "it is never pointed at nothing",
                 decided_at + _FULL_STANDBY_PATIENCE if patient else None,
                 stalled=not patient,
+            )
+    return None
+
+
+def _trim_surge(context: Context, target: Revision) -> Acting | None:
+    """Pods that shedding had surged by would stay for good, and the next candidate would be made as large."""
+    s = context.s
+    for component in served_components(target):
+        base = standby_replicas(s, component.name, context.to, target)
+        workload = s.workload(component.name, target.hash)
+        if workload is not None and base < workload.replicas <= base + math.ceil(base / SHED_WAVES):
+            return Acting(
+                ScaleDeployment(workload.name, base), Reason.CLEANING_UP, f"ending the surge of {component.name}"
             )
     return None
 

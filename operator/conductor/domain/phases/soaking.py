@@ -17,7 +17,7 @@ from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situa
 from conductor.domain.snapshot import Pod, served_components
 
 #: After a first wave of one pod, a third of the colour at a time.
-_WAVES = 3
+SHED_WAVES = 3
 
 
 def soaking(context: Context) -> Situation:
@@ -101,7 +101,7 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
 def _wave(served: Sequence[Pod], present: Sequence[Pod], base: int) -> Sequence[Pod]:
     fresh = len(present) - len(served)
     started = fresh >= 2 or len(served) < base
-    size = max(1, math.ceil(base / _WAVES)) if started else 1
+    size = max(1, math.ceil(base / SHED_WAVES)) if started else 1
     return served[:size]
 
 
