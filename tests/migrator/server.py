@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from psycopg import sql
 
 PASSWORD = "s3cr:et/pass@word"
 PASSWORD_IN_URL = "s3cr%3Aet%2Fpass%40word"
+_START_SECONDS = 30.0
 _MEND = (
     "install PostgreSQL 14 or later (Debian: apt-get install postgresql-15), or set PG_BINDIR to its folder"
 )
@@ -62,27 +65,50 @@ def running_server(folder: Path) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    def run(program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [str(binaries / program), *arguments],
-            cwd=folder, user=as_user,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    made = subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}",
+         "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"],
+        cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.fail(f"initdb ended with {made.returncode}: {made.stderr}")
+    settings = [
+        f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off",
+        "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB",
+    ]  # fmt: skip
+    options = [part for setting in settings for part in ("-c", setting)]
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            [*_dying_with_us(), binaries / "postgres", "-D", data, *options],
+            cwd=folder, user=as_user, stdin=subprocess.DEVNULL, stdout=told, stderr=told,
         )  # fmt: skip
-        if done.returncode:
-            told = log.read_text() if log.exists() else ""
-            pytest.fail(f"{program} ended with {done.returncode}: {done.stderr}{told}")
-
-    run("initdb", "-D", str(data), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}",
-        "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")  # fmt: skip
-    options = (
-        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off "
-        "-c synchronous_commit=off -c full_page_writes=off -c max_connections=60 -c shared_buffers=128MB"
-    )
-    run("pg_ctl", "-D", str(data), "-l", str(log), "-w", "-t", "30", "-o", options, "start")
     try:
-        yield Server(port)
+        server = Server(port)
+        _wait_until_it_answers(server, process, log)
+        yield server
     finally:
-        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=30)
+
+
+def _dying_with_us() -> list[str]:
+    """A test run that is killed cannot stop its server; the kernel does it then, where util-linux is there."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "QUIT"] if setpriv else []
+
+
+def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            server.connect().close()
+        except psycopg.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not answer ({error}): {log.read_text()}")
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.1)
+        else:
+            return
 
 
 def _binaries() -> Path:
@@ -98,9 +124,9 @@ def _binaries() -> Path:
         if on_path:
             found.append(Path(on_path).resolve().parent)
     for folder in reversed(found):
-        if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    pytest.fail(f"no PostgreSQL server programs (initdb, pg_ctl) found: {_MEND}")
+    pytest.fail(f"no PostgreSQL server programs (initdb, postgres) found: {_MEND}")
 
 
 def _unprivileged() -> str | None:
