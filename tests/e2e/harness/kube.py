@@ -124,11 +124,17 @@ class Kube:
         manager: str = FIELD_MANAGER,
         force: bool = True,
         validation: str = "Strict",
+        dry_run: bool = False,
     ) -> Object:
-        """Server-side apply of one object."""
+        """Server-side apply of one object; a dry run only asks whether it would be accepted."""
         metadata = obj["metadata"]
         path = self.path(obj["kind"], metadata.get("namespace", ""), metadata["name"], obj["apiVersion"])
-        query = {"fieldManager": manager, "force": str(force).lower(), "fieldValidation": validation}
+        query = {
+            "fieldManager": manager,
+            "force": str(force).lower(),
+            "fieldValidation": validation,
+            "dryRun": "All" if dry_run else "",
+        }
         return self.request("PATCH", path, query=query, body=obj, content_type="application/apply-patch+yaml")
 
     def apply_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -34,11 +35,15 @@ def helm(*arguments: str, timeout: float = HELM_SECONDS + 30) -> str:
 
 
 def install(kube: Kube, *, values: Sequence[str] = (), chart: Path = CHART) -> None:
-    """Install or upgrade the operator and wait until it is available. `values`: like `logLevel=debug`."""
-    settings = [part for value in values for part in ("--set", value)]
+    """Install the operator and wait until it is available. `values`: like `logLevel=debug`.
+
+    One that runs already is started anew: its image may be another one under the same tag.
+    """
+    started_anew = f"podAnnotations.installed=run-{secrets.token_hex(4)}"
+    settings = [part for value in (started_anew, *values) for part in ("--set", value)]
     helm(
         "upgrade", "--install", HELM_RELEASE, str(chart), "--namespace", NAMESPACE, "--create-namespace",
-        "--set", "logLevel=debug", *settings, "--wait", "--timeout", f"{HELM_SECONDS}s",
+        *settings, "--wait", "--timeout", f"{HELM_SECONDS}s",
     )  # fmt: skip
     wait_available(kube, deployment(kube), NAMESPACE, deadline_seconds=HELM_SECONDS)
 
