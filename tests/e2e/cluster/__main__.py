@@ -1,4 +1,4 @@
-"""Command line: `python -m cluster up|down|status|env|kubeconfig|images|load-image`."""
+"""Command line: `python -m cluster up|down|status|env|kubeconfig|images|prune`."""
 
 import argparse
 import shlex
@@ -9,6 +9,7 @@ from cluster.errors import ClusterError
 from cluster.images import deliver, known_names
 from cluster.interface import Cluster, select
 from cluster.progress import say
+from cluster.pruning import prune
 
 
 def _arguments() -> argparse.Namespace:
@@ -19,11 +20,18 @@ def _arguments() -> argparse.Namespace:
     up.add_argument("--audit", action="store_true", help="local way: let the API server write an audit log")
     verbs.add_parser("down", help="stop it and remove every trace")
     verbs.add_parser("status", help="exit 0 when healthy, else say why not")
+    prune = verbs.add_parser(
+        "prune", help="remove what is no longer used from the cache of built parts and images"
+    )
+    prune.add_argument(
+        "--all", action="store_true", help="remove the whole cache; the next `up` builds everything"
+    )
     verbs.add_parser("env", help="print export lines for KUBECONFIG and PATH")
     verbs.add_parser("kubeconfig", help="print the path of the kubeconfig")
-    for name, text in (("images", "build and load"), ("load-image", "load, building only what is missing")):
-        images = verbs.add_parser(name, help=f"{text}: names of the image table, or `all`")
-        images.add_argument("names", nargs="*", help="nothing lists the table")
+    images = verbs.add_parser("images", aliases=["load-image"], help="build what is missing and load it")
+    images.add_argument(
+        "names", nargs="*", help="names of the image table, or `all`; nothing lists the table"
+    )
     return parser.parse_args()
 
 
@@ -56,6 +64,8 @@ def main() -> int:
         cluster.up()
     elif verb == "down":
         cluster.down()
+    elif verb == "prune":
+        prune(everything=arguments.all)
     else:
         _images(cluster, arguments.names)
     say(f"{verb}: done in {time.monotonic() - started:.1f} s")

@@ -1,7 +1,7 @@
 """What runs in every cluster of ours beside Kubernetes itself: CoreDNS and Prometheus, from manifests/."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cluster import goparts
 from cluster.commands import run
@@ -15,6 +15,10 @@ COREDNS_IMAGE = "localhost/coredns:dev"
 PROMETHEUS_IMAGE = "localhost/prometheus:dev"
 _MANIFESTS = PACKAGE / "manifests"
 _DEPLOYMENTS = (("kube-system", "coredns"), ("monitoring", "prometheus"))
+
+
+def _deployments(dns: bool) -> Sequence[tuple[str, str]]:
+    return _DEPLOYMENTS if dns else _DEPLOYMENTS[1:]
 
 
 def pause_image() -> StoredImage:
@@ -46,10 +50,17 @@ def apply_addons(environment: Mapping[str, str], dns: bool = True) -> None:
     run(argv, env=environment, timeout=60)
 
 
+def wait_for_addons(environment: Mapping[str, str], timeout_seconds: int, dns: bool = True) -> None:
+    """Wait by watching: asking again and again would cost more than what is being started."""
+    for namespace, name in _deployments(dns):
+        argv = ["kubectl", "-n", namespace, "wait", "--for=condition=Available", f"deployment/{name}"]
+        run([*argv, f"--timeout={timeout_seconds}s"], env=environment, timeout=timeout_seconds + 10)
+
+
 def addons_ready(environment: Mapping[str, str], dns: bool = True) -> list[str]:
     """What is not available yet, one sentence each."""
     lacking = []
-    for namespace, name in _DEPLOYMENTS if dns else _DEPLOYMENTS[1:]:
+    for namespace, name in _deployments(dns):
         argv = ["kubectl", "-n", namespace, "get", "deployment", name, "-o", "json"]
         try:
             status = json.loads(run(argv, env=environment, timeout=20))["status"]

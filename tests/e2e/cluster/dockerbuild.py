@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,13 @@ def build_image(
             image = StoredImage(name, key, _export(name))
     remember(image)
     return image
+
+
+def empty_storage() -> None:
+    """Drop buildah's own copy of everything; bases come back from the store when a build needs them."""
+    with file_lock(cache_root() / "locks" / "buildah.lock"):
+        if _storage().exists():
+            shutil.rmtree(_storage())
 
 
 def _storage() -> Path:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster import goparts
-from cluster.addons import addons_ready, apply_addons
+from cluster.addons import addons_ready, apply_addons, wait_for_addons
 from cluster.commands import run, succeeds
 from cluster.errors import ClusterError
 from cluster.imagestore import StoredImage
 from cluster.paths import path_with
-from cluster.waiting import wait_until
 
 
 class ExistingCluster:
@@ -41,7 +40,7 @@ class ExistingCluster:
             )
         if addons_ready(self.environment(), dns=False):
             apply_addons(self.environment(), dns=False)
-        wait_until(lambda: not self.problems(), "Prometheus available in namespace monitoring", 180, 0.5)
+        wait_for_addons(self.environment(), 180, dns=False)
 
     def down(self) -> None:
         """Nothing is removed: the cluster is the user's. Tests and demo remove what they made themselves."""

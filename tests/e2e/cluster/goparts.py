@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from cluster.commands import run
@@ -99,6 +100,7 @@ def load_generator() -> GoPart:
     return GoPart("load", (".",), 20, module=module, sources=tuple(sorted(module.rglob("*.go"))))
 
 
+@cache
 def go_version() -> str:
     """What `go version` says; a Go that is too old fetches the right one by itself since 1.21."""
     if shutil.which("go") is None:

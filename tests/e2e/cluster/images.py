@@ -40,8 +40,8 @@ class DockerfileImage:
 
 def base_image(base: rootfs.RootFilesystem) -> StoredImage:
     """The image of a base file system, named by its recipe, so that FROM lines see a new one."""
-    key = rootfs.recipe_key(base, rootfs.this_month())
-    name = f"{PREFIX}base-{base.name}:{key}"
+    name = _base_name(base)
+    key = name.rpartition(":")[2]
     known = find(name, key)
     if known:
         return known
@@ -111,6 +111,15 @@ def table() -> Mapping[str, Callable[[], StoredImage]]:
     builders |= {f"mc:{version}": partial(_mc, version) for version in MC_VERSIONS}
     builders |= {f"mc-migrations:{version}": partial(_mc_migrations, version) for version in MC_VERSIONS}
     return builders
+
+
+def base_names() -> list[str]:
+    """Names of the base images as this month's recipes give them."""
+    return [_base_name(base) for base in (rootfs.PYTHON, rootfs.POSTGRES)]
+
+
+def _base_name(base: rootfs.RootFilesystem) -> str:
+    return f"{PREFIX}base-{base.name}:{rootfs.recipe_key(base, rootfs.this_month())}"
 
 
 def known_names() -> list[str]:

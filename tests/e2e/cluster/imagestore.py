@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+_BUILD_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,22 @@ def remember(image: StoredImage) -> None:
     partial = record.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps({"name": image.name, "key": image.key, "manifest": image.manifest}))
     partial.rename(record)
+
+
+def forget_all_but(names: Collection[str]) -> None:
+    """Drop the records of other names, and the blobs that no record needs and no build is writing now."""
+    needed: set[str] = set()
+    for record in (layout() / "records").glob("*.json"):
+        content = json.loads(record.read_text())
+        image = StoredImage(str(content["name"]), str(content["key"]), str(content["manifest"]))
+        if image.name in names and blob_path(image.manifest).exists():
+            needed.update(digest.removeprefix("sha256:") for digest in image.blobs())
+        else:
+            record.unlink()
+    settled = time.time() - _BUILD_SECONDS
+    for blob in (layout() / "blobs" / "sha256").iterdir():
+        if blob.name not in needed and blob.stat().st_mtime < settled:
+            blob.unlink()
 
 
 def write_archive(image: StoredImage, target: BinaryIO, without: Collection[str] = ()) -> None:

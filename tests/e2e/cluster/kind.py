@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster import goparts
-from cluster.addons import addons_ready, apply_addons, prometheus_image
+from cluster.addons import addons_ready, apply_addons, prometheus_image, wait_for_addons
 from cluster.commands import run, succeeds
 from cluster.errors import ClusterError
 from cluster.imagestore import StoredImage, write_archive
 from cluster.paths import DEFAULT_INSTANCE, InstancePaths, cache_root, path_with
 from cluster.progress import say, step
-from cluster.waiting import file_lock, wait_until
+from cluster.waiting import file_lock
 
 
 class KindCluster:
@@ -52,7 +52,7 @@ class KindCluster:
                 self._kind(*create, "--kubeconfig", self.kubeconfig, timeout=600)
             self.load_images([prometheus_image()])
             apply_addons(self.environment(), dns=False)
-            wait_until(lambda: not self.problems(), "cluster healthy", 180, 0.5)
+            wait_for_addons(self.environment(), 180, dns=False)
 
     def down(self) -> None:
         with file_lock(self.paths.lock):

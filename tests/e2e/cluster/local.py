@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster import cgroups, debian, goparts, leftovers, loading
-from cluster.addons import addons_ready, apply_addons, system_images
+from cluster.addons import addons_ready, apply_addons, system_images, wait_for_addons
 from cluster.commands import run, succeeds
 from cluster.controlplane import ControlPlane
 from cluster.errors import ClusterError
@@ -17,7 +17,7 @@ from cluster.network import Link, free_link, link_exists, machine_ranges
 from cluster.node import Node
 from cluster.paths import DEFAULT_INSTANCE, InstancePaths, path_with
 from cluster.progress import say, step
-from cluster.waiting import file_lock, wait_until
+from cluster.waiting import file_lock
 
 _TOOLS = ("kubernetes", "helm")
 
@@ -75,7 +75,12 @@ class LocalCluster:
         server = self.control_plane.server(link)
         self.node.start_kubelet_and_proxy(link, binaries, self.control_plane.authority, server)
         apply_addons(self.environment())
-        wait_until(lambda: not self.problems(), "cluster healthy", 120, 0.25)
+        wait_for_addons(self.environment(), 120)
+        problems = self.problems()
+        if problems:
+            raise ClusterError(
+                f"not healthy after its start: {'; '.join(problems)} (logs: {self.paths.logs})"
+            )
 
     def _make_link(self) -> Link:
         self.paths.run.mkdir(parents=True, exist_ok=True)

@@ -81,4 +81,4 @@ class NetworkNamespace:
         self.enter("ip", "link", "set", _NODE_LINK, "up")
         # Without this route a local client gets "network is unreachable" before its packet can be translated.
         self.enter("ip", "route", "add", SERVICE_RANGE, "dev", _NODE_LINK)
-        self.enter("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        self.enter("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
