@@ -32,7 +32,7 @@ from conductor.domain.prune import superfluous
 from conductor.domain.repair import repair
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, pointing_at, switch_to
-from conductor.domain.situation import Acting, Failing, Rejecting, Situation, Starting, Waiting
+from conductor.domain.situation import Acting, Ending, Failing, Rejecting, Situation, Starting, Waiting
 from conductor.domain.snapshot import Snapshot, policy
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
@@ -97,7 +97,7 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
     if to is None:
         if s.digest == upgrade.to_revision and (pending := record(s)) is not None:
             return pending
-        return Failing(Reason.SUPERSEDED, "the spec changed before it was recorded", Outcome.ABORTED)
+        return _record_lost(s, upgrade)
     context = Context(s, upgrade, to, s.revision(upgrade.from_revision))
     phase = s.status.phase
     if phase not in GOING_BACK:
@@ -109,9 +109,26 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
     held = phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING} and not isinstance(
         situation, Waiting | Failing
     )
-    if context.spec.paused and held:
+    # The live spec's word, also where an upgrade to a kept revision goes by that one's own settings.
+    if (s.spec or context.spec).paused and held:
         return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on")
     return situation
+
+
+def _record_lost(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
+    """Somebody deleted the record of the candidate, and the spec no longer says what it was."""
+    if upgrade.took_traffic:
+        return Waiting(
+            Reason.UNKNOWN_REVISION,
+            f"ControllerRevision {names.revision_name(s.name, upgrade.to_revision)} is gone while users may be on "
+            f"{upgrade.to}; nothing is changed until it is restored, or spec asks for {upgrade.to} again",
+            stalled=True,
+        )
+    if s.status.phase in GOING_BACK:
+        return Ending(
+            Outcome.ABORTED, Reason.SUPERSEDED, f"the record of {upgrade.to} is gone, and so is its spec"
+        )
+    return Failing(Reason.SUPERSEDED, f"the record of {upgrade.to} is gone", Outcome.ABORTED)
 
 
 def _change_of_mind(context: Context) -> Failing | None:
