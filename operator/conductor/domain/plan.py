@@ -357,6 +357,8 @@ def _finish(
 
 
 def _behind(s: Snapshot, status: ReleaseStatus) -> bool:
-    """Whether another revision serves than the spec asks for: with the new generation already observed,
-    whoever waits for Ready must not be told that it is."""
-    return s.spec is not None and status.active_revision != (s.spec.rollback_to or s.digest)
+    """Whether another revision serves than the spec asks for, or the spec cannot be read.
+
+    The generation is already observed then, and whoever waits for Ready must not be told that it is.
+    """
+    return s.spec is None or status.active_revision != (s.spec.rollback_to or s.digest)
