@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import ContractPolicy
@@ -57,9 +59,15 @@ def start_or_wait(context: Context, verb: str, changes: dict[str, Any] | None = 
 def read(job: JobState | None, verb: str) -> JobOutcome:
     """A Job's completion counts only with an answer that says so: exit code and termination message."""
     answer = dict(job.answer or {}) if job else {}
-    status = MigrationsStatus.model_validate(
-        {key: answer[key] for key in answer if answer[key] is not None} | {"verb": verb}
-    )
+    try:
+        status = MigrationsStatus.model_validate(
+            {key: answer[key] for key in answer if answer[key] is not None} | {"verb": verb}
+        )
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        status = MigrationsStatus(
+            verb=verb, message=f"its answer has a wrong {wrong['loc'][0]}: {wrong['msg']}"
+        )
     well = job is not None and job.succeeded and status.state in _WELL_ENDED[verb]
     mend = f"; {answer['mend']}" if answer.get("mend") else ""
     said = status.message or (job.message if job else "") or "it left no answer"

@@ -122,7 +122,9 @@ def _trim_surge(context: Context, target: Revision) -> Acting | None:
         workload = s.workload(component.name, target.hash)
         if workload is not None and base < workload.replicas <= base + math.ceil(base / SHED_WAVES):
             return Acting(
-                ScaleDeployment(workload.name, base), Reason.CLEANING_UP, f"ending the surge of {component.name}"
+                ScaleDeployment(workload.name, base),
+                Reason.CLEANING_UP,
+                f"ending the surge of {component.name}",
             )
     return None
 
