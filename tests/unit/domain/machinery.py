@@ -41,21 +41,18 @@ class Machinery:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends.
     jobs: dict[str, list[Mapping[str, Any] | None]] = field(default_factory=dict)
+    #: Pods that stay ready whatever their image does.
+    stays_ready: set[str] = field(default_factory=set)
     _made: int = 0
 
     def settle(self) -> None:
         """Pods and endpoints follow Deployments and Services."""
-        for deployment in self.kube.list("Deployment", self.namespace):
-            self._scale(deployment)
-        for pod in self.kube.list("Pod", self.namespace):
-            owner = pod["metadata"].get("owner")
-            if owner and self.kube.get("Deployment", self.namespace, owner) is None:
-                self._end(pod)
+        self._follow()
         self._endpoints()
 
     def tick(self, now: datetime) -> None:
         """Time has passed until `now`."""
-        self.settle()
+        self._follow()
         for pod in self.kube.list("Pod", self.namespace):
             if "job" not in pod["metadata"]:
                 self._kubelet(pod, now)
@@ -65,8 +62,17 @@ class Machinery:
             ready = sum(is_ready(pod) for pod in self.pods_of(deployment))
             generation = deployment["metadata"]["generation"]
             status = {"status": {"readyReplicas": ready, "observedGeneration": generation}}
-            self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
+            if deployment.get("status") != status["status"]:
+                self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
         self._endpoints()
+
+    def _follow(self) -> None:
+        for deployment in self.kube.list("Deployment", self.namespace):
+            self._scale(deployment)
+        for pod in self.kube.list("Pod", self.namespace):
+            owner = pod["metadata"].get("owner")
+            if owner and self.kube.get("Deployment", self.namespace, owner) is None:
+                self._end(pod)
 
     def pods_of(self, deployment: Object) -> list[Object]:
         """Pods of a Deployment that are not on their way out."""
@@ -79,13 +85,9 @@ class Machinery:
     def selected(self, service: Object) -> list[Object]:
         """Ready pods that a Service selects, terminating ones left out."""
         selector = service["spec"].get("selector") or {}
-        return [
-            pod
-            for pod in self.kube.list(
-                "Pod", self.namespace, ",".join(f"{k}={v}" for k, v in selector.items())
-            )
-            if selector and is_ready(pod) and not going(pod)
-        ]
+        labels = ",".join(f"{key}={value}" for key, value in selector.items())
+        found = self.kube.list("Pod", self.namespace, labels) if selector else []
+        return [pod for pod in found if is_ready(pod) and not going(pod)]
 
     def _scale(self, deployment: Object) -> None:
         present = self.pods_of(deployment)
@@ -124,7 +126,7 @@ class Machinery:
                 self.kube.drop("Pod", self.namespace, name)
             return
         image = pod["spec"]["containers"][0]["image"]
-        behaviour = self.behaviours.get(image, Behaviour())
+        behaviour = Behaviour() if name in self.stays_ready else self.behaviours.get(image, Behaviour())
         created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
         up = behaviour.ready and not behaviour.waiting and not behaviour.unschedulable
         ready = up and now - created >= READY_AFTER
@@ -137,7 +139,8 @@ class Machinery:
             state = {"waiting": {"reason": behaviour.waiting, "message": "as scripted"}}
         container = {"image": image, "state": state, "restartCount": behaviour.restarts}
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
-        self.kube.edit("Pod", self.namespace, name, {"status": status})
+        if pod.get("status") != status:
+            self.kube.edit("Pod", self.namespace, name, {"status": status})
 
     def _job(self, job: Object, now: datetime) -> None:
         created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])

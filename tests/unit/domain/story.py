@@ -98,6 +98,7 @@ class Story:
         self._wanted = Needs()
         self._probes: dict[str, ProbeSample] = {}
         self._last_line = ""
+        self._status: tuple[str, ReleaseStatus] | None = None
         meta = {"name": NAME, "namespace": NAMESPACE, "uid": "6c1e", **metadata}
         self.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": meta, "spec": spec})
 
@@ -137,7 +138,11 @@ class Story:
 
     @property
     def status(self) -> ReleaseStatus:
-        return parse_status(self.release.get("status"))
+        release = self.release
+        version = release["metadata"]["resourceVersion"]
+        if self._status is None or self._status[0] != version:
+            self._status = (version, parse_status(release.get("status")))
+        return self._status[1]
 
     @property
     def upgrade(self) -> UpgradeStatus:
@@ -235,11 +240,18 @@ class Story:
             self.turn()
         return self
 
-    def at_rest(self) -> "Story":
-        """Prove that nothing is written: a hundred decisions on this snapshot, then passes through ten minutes."""
+    def long_after(self, minutes: int) -> "Story":
+        """Let much time pass with few passes in it: one in half a minute."""
+        for _ in range(2 * minutes):
+            self.turn()
+            self.now += timedelta(seconds=30)
+        return self
+
+    def at_rest(self, decisions: int = 5) -> "Story":
+        """Prove that nothing is written: decisions on one and the same snapshot, then passes through ten minutes."""
         self.machinery.tick(self.now)
         s = self.observe()
-        for _ in range(100):
+        for _ in range(decisions):
             decided = plan(s, determine(s))
             assert decided.status == s.status
             assert decided.effect is None
@@ -331,18 +343,26 @@ class Story:
         return text
 
 
-_INSTALLED: dict[str, Story] = {}
+_CHECKPOINTS: dict[str, Story] = {}
+
+
+def checkpoint(name: str, tell: Callable[[], Story]) -> Story:
+    """A story told once and continued many times, each time from a copy."""
+    if name not in _CHECKPOINTS:
+        _CHECKPOINTS[name] = tell()
+    return copy.deepcopy(_CHECKPOINTS[name])
 
 
 def installed(spec: Object) -> Story:
     """A story in which that spec is installed and at rest; its log begins here."""
-    key = json.dumps(spec, sort_keys=True)
-    if key not in _INSTALLED:
-        story = Story(spec).settled()
-        assert story.status.phase is Phase.STABLE, story.status.message
-        story.log.clear()
-        story.phases.clear()
-        story.effects.clear()
-        story.kube.writes.clear()
-        _INSTALLED[key] = story
-    return copy.deepcopy(_INSTALLED[key])
+    return checkpoint("installed " + json.dumps(spec, sort_keys=True), lambda: _install(spec))
+
+
+def _install(spec: Object) -> Story:
+    story = Story(spec).settled()
+    assert story.status.phase is Phase.STABLE, story.status.message
+    story.log.clear()
+    story.phases.clear()
+    story.effects.clear()
+    story.kube.writes.clear()
+    return story

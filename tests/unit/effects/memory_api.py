@@ -223,11 +223,9 @@ def merged(found: Object, change: Mapping[str, Any]) -> Object:
 
 
 def _same(former: Object, new: Object) -> bool:
-    def bare(item: Object) -> Object:
-        metadata = {k: v for k, v in item["metadata"].items() if k not in ("resourceVersion", "generation")}
-        return {**item, "metadata": metadata}
-
-    return bare(former) == bare(new)
+    version, generation = former["metadata"]["resourceVersion"], former["metadata"]["generation"]
+    metadata = {**new["metadata"], "resourceVersion": version, "generation": generation}
+    return former == {**new, "metadata": metadata}
 
 
 def _operate(target: Object, operation: Mapping[str, Any]) -> None:
