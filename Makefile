@@ -62,3 +62,38 @@ crds: venv ## write crds/ anew from the models, and the chart's copy of it
 	@$(PY) -m conductor.api.crd > crds/controlplanereleases.yaml.new
 	@mv crds/controlplanereleases.yaml.new crds/controlplanereleases.yaml
 	@cp crds/*.yaml charts/conductor/files/
+
+.PHONY: demo
+demo: ## show three upgrades under load on a cluster of its own; the cluster stays (DEMO="--json" and the like)
+	@[ -x $(PY) ] || echo "demo: makes the Python environment first (about a minute), then says how long the rest takes"
+	@DEMO_STARTED=$$(date +%s) bash -c 'scripts/venv.sh && exec $(PY) -m demo run $(DEMO)'
+
+.PHONY: demo-down
+demo-down: venv ## remove every trace of the demo, and prove it
+	@$(PY) -m demo down $(DEMO)
+
+.PHONY: bench-ready
+bench-ready: venv
+	@scripts/cluster.sh up
+	@scripts/cluster.sh images all
+
+.PHONY: bench-switch
+bench-switch: bench-ready ## no failed request over a good and a bad upgrade of mc, five runs
+	@scripts/cluster.sh exec python bench/measure.py switch
+
+.PHONY: bench-podinfo
+bench-podinfo: bench-ready ## the same for podinfo, which knows nothing of us
+	@scripts/cluster.sh exec python bench/measure.py podinfo
+
+.PHONY: bench-rollback
+bench-rollback: bench-ready ## last answer of the bad colour after the decision to go back
+	@scripts/cluster.sh exec python bench/measure.py rollback
+
+.PHONY: bench-refusal
+bench-refusal: bench-ready ## mc 1.2.0-bad is refused, twenty tries
+	@scripts/cluster.sh exec python bench/measure.py refusal
+
+.PHONY: clean
+clean: ## remove .venv, caches, and what was built for the cluster
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/maestro-conductor"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 roots=()
-for root in operator/conductor migrator controlplane scripts tests bench; do
+for root in operator/conductor migrator controlplane demo scripts tests bench; do
   [ -n "$(find "$root" -name '*.py' -print -quit 2>/dev/null)" ] && roots+=("$root")
 done
 exec .venv/bin/mypy --strict "${roots[@]}"
