@@ -149,7 +149,7 @@ class Machinery:
         name = job["metadata"]["name"]
         arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
         verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
-        answers = self.jobs.get(verb, [{"state": STATES[verb]}])
+        answers = self.jobs.get(verb, [{"state": STATES[verb], "message": f"{verb} is done"}])
         answer = answers[min(attempt, len(answers)) - 1]
         if answer is None:
             return

@@ -91,6 +91,7 @@ class Story:
         #: Requests a second that each losing pod still answers; None: Prometheus has no series of it.
         self.noise: float | None = 0.0
         self.log: list[str] = []
+        self.begun_at = BEGIN
         self.phases: list[Phase] = []
         self.effects: list[Effect] = []
         self.snapshot: Snapshot | None = None
@@ -327,12 +328,14 @@ class Story:
 
     def _line(self, text: str) -> None:
         if text != self._last_line:
-            elapsed = (self.now - BEGIN).total_seconds()
+            elapsed = (self.now - self.begun_at).total_seconds()
             self.log.append(f"{elapsed:7.1f}s  {text}")
         self._last_line = text
 
     def _readable(self, text: str) -> str:
         """Hashes as versions, ids as numbers."""
+        if self.snapshot is not None and self.snapshot.spec is not None:
+            text = text.replace(self.snapshot.digest, f"[{self.snapshot.spec.version}]")
         for record in self.kube.list("ControllerRevision", NAMESPACE):
             text = text.replace(record["data"]["hash"], f"[{record['data']['spec']['version']}]")
         status = self.status
@@ -361,6 +364,7 @@ def installed(spec: Object) -> Story:
 def _install(spec: Object) -> Story:
     story = Story(spec).settled()
     assert story.status.phase is Phase.STABLE, story.status.message
+    story.begun_at = story.now
     story.log.clear()
     story.phases.clear()
     story.effects.clear()

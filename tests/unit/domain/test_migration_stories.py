@@ -171,7 +171,7 @@ def test_a_step_that_does_not_end_is_given_up_at_its_deadline(verb: str) -> None
 def test_nothing_to_migrate_runs_no_contract_and_no_backout() -> None:
     story = installed(plane("1.0.0"))
     nothing = [{"state": "not-applicable"}]
-    story.machinery.jobs |= {"expand": nothing, "migrate": nothing}
+    story.machinery.jobs["expand"] = story.machinery.jobs["migrate"] = [*nothing]
     story.apply(plane("1.1.0"))
     story.settled()
 

@@ -74,7 +74,7 @@ def test_without_evidence_nothing_goes_forward_and_the_deadline_refuses(health: 
     story = installed(spec("1.0.0"))
     story.health["1.1.0"] = health
     story.apply(spec("1.1.0", deadlines={"verify": "3m"}))
-    story.until(Phase.VERIFYING).wait(150)
+    story.until(Phase.VERIFYING).long_after(minutes=2)
     assert story.status.phase is Phase.VERIFYING
     assert story.condition("Healthy")[0] == "Unknown"
     refused(story.settled(), Reason.VERIFY_DEADLINE, "spec.deadlines.verify", words)

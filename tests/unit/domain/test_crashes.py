@@ -1,0 +1,213 @@
+"""An operator that dies at any write, and many small surprises in random order: the end is the same."""
+
+import copy
+import random
+from collections.abc import Callable
+
+import pytest
+from tests.unit.domain.machinery import Behaviour
+from tests.unit.domain.plane import api_component, migrations, spec, worker_component
+from tests.unit.domain.story import BAD, BROKEN, GOOD, NAMESPACE, SILENT, SLOW, Story, installed
+from tests.unit.effects.memory_api import Moment, Write
+
+from conductor.adapters.kube import ApiError
+from conductor.api import names
+from conductor.api.status import Outcome, Phase
+
+
+def plane(version: str) -> dict[str, object]:
+    components = [api_component(version, replicas=2), worker_component(version)]
+    return spec(version, components=components, migrations=migrations(version))
+
+
+class Death:
+    """The operator dies around the write of that number; the next one leads under a new epoch."""
+
+    def __init__(self, number: int, moment: Moment) -> None:
+        self.left = number
+        self._moment = moment
+        self.struck = False
+
+    def __call__(self, moment: Moment, write: Write) -> None:
+        if self.struck or moment != self._moment or write.dry_run:
+            return
+        self.left -= 1
+        if self.left < 0:
+            self.struck = True
+            raise ApiError(0, "NoAnswer", "the operator died here")
+
+
+def ends_like(story: Story) -> tuple[object, ...]:
+    """What must be the same in the end, however often the operator died."""
+    services = [
+        (item["metadata"]["name"], item["spec"]["selector"]) for item in story.kube.list("Service", NAMESPACE)
+    ]
+    jobs = sorted(item["metadata"]["name"] for item in story.kube.list("Job", NAMESPACE))
+    last = story.status.last_upgrade
+    assert last is not None
+    return (
+        story.deployments(),
+        services,
+        jobs,
+        story.status.active_revision,
+        last.outcome,
+        story.status.sequence,
+    )
+
+
+def tell(bad: bool, death: Death | None = None) -> Story:
+    story = installed(plane("1.0.0"))
+    story.kube.fault = death
+    story.apply(plane("1.1.0"))
+    if bad:
+        story.until(Phase.SOAKING)
+        story.health["1.1.0"] = BAD
+    for _ in range(3):
+        story.settled()
+        if death is not None and death.struck:
+            story.epoch += 1
+    return story
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["upgrade", "rollback"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_at_any_write_comes_to_the_same_end(bad: bool, moment: Moment) -> None:
+    plain = tell(bad)
+    wanted = ends_like(plain)
+    writes = len([write for write in plain.kube.writes if not write.dry_run])
+    for number in range(random.Random(f"{bad}{moment}").randrange(9), writes, 9):
+        death = Death(number, moment)
+        assert ends_like(tell(bad, death)) == wanted, f"died {moment} write {number}"
+
+
+def _nothing(story: Story) -> None:
+    story.turn()
+
+
+def _new_leader(story: Story) -> None:
+    story.epoch += 1
+
+
+def _kill_a_pod(story: Story) -> None:
+    pods = story.kube.list("Pod", NAMESPACE, f"{names.LABEL_COMPONENT}=api")
+    standing = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    ready = [
+        pod for pod in standing if any(len(story.machinery.selected(s)) > 1 for s in _selecting(story, pod))
+    ]
+    if ready:
+        story.kube.edit(
+            "Pod", NAMESPACE, ready[0]["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
+        )
+
+
+def _selecting(story: Story, pod: dict[str, object]) -> list[dict[str, object]]:
+    return [item for item in story.kube.list("Service", NAMESPACE) if pod in story.machinery.selected(item)]
+
+
+def _prometheus_goes(story: Story) -> None:
+    story.health = {"1.0.0": BROKEN, "1.1.0": BROKEN, "1.2.0": BROKEN}
+
+
+def _prometheus_returns(story: Story) -> None:
+    story.health = {}
+
+
+def _turns_bad(story: Story) -> None:
+    story.health["1.1.0"] = BAD
+
+
+def _turns_slow(story: Story) -> None:
+    story.health["1.2.0"] = SLOW
+
+
+def _says_nothing(story: Story) -> None:
+    story.health = {"1.1.0": SILENT, "1.2.0": GOOD}
+
+
+def _pause(story: Story) -> None:
+    story.change(paused=not story.release["spec"].get("paused", False))
+
+
+def _back(story: Story) -> None:
+    story.apply(plane("1.0.0"))
+
+
+def _forward(story: Story) -> None:
+    story.apply(plane("1.1.0"))
+
+
+def _further(story: Story) -> None:
+    story.apply(plane("1.2.0"))
+
+
+def _abort(story: Story) -> None:
+    if story.status.upgrade is not None:
+        story.annotate(names.ANNOTATION_ABORT, story.status.upgrade.id)
+
+
+def _rollback(story: Story) -> None:
+    if story.status.upgrade is not None:
+        story.annotate(names.ANNOTATION_ROLLBACK, story.status.upgrade.id)
+
+
+def _lost_answer(story: Story) -> None:
+    story.kube.fault = Death(0, "after")
+
+
+def _long_time(story: Story) -> None:
+    story.wait(20)
+
+
+SURPRISES: tuple[Callable[[Story], None], ...] = (
+    _nothing,
+    _new_leader,
+    _kill_a_pod,
+    _prometheus_goes,
+    _prometheus_returns,
+    _turns_bad,
+    _turns_slow,
+    _says_nothing,
+    _pause,
+    _back,
+    _forward,
+    _further,
+    _abort,
+    _rollback,
+    _lost_answer,
+    _long_time,
+    _long_time,
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_surprises_in_any_order_break_no_invariant_and_the_last_word_is_served(seed: int) -> None:
+    """The invariants are checked in every pass; here it is only walked into corners."""
+    chance = random.Random(seed)
+    story = installed(plane("1.0.0"))
+    told = []
+    for _ in range(25):
+        surprise = chance.choice(SURPRISES)
+        told.append(surprise.__name__)
+        surprise(story)
+        for _ in range(chance.randrange(12)):
+            story.turn()
+
+    story.kube.fault = None
+    story.health = {}
+    story.machinery.behaviours = dict[str, Behaviour]()
+    story.apply(plane("2.0.0"))
+    story.settled()
+    assert story.serving() == {"2.0.0"}, told
+    assert story.condition("Ready")[0] == "True"
+    story.at_rest()
+
+
+def test_a_copy_of_a_story_goes_its_own_way() -> None:
+    story = installed(plane("1.0.0"))
+    other = copy.deepcopy(story)
+    other.apply(plane("1.1.0"))
+    other.settled()
+
+    assert other.status.last_upgrade is not None
+    assert other.status.last_upgrade.outcome is Outcome.SUCCEEDED
+    assert story.serving() == {"1.0.0"}
