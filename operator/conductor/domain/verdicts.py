@@ -16,7 +16,7 @@ def required_requests(limits: SwitchHealth) -> int:
 
     The smallest n with (1 - errorRate)^n <= missRate: a version that fails at the limit shows at
     least one error but for missRate of the cases. With 0.01 and 0.001 that is 688; a version that
-    fails five times as often then exceeds the limit but for fewer than one in a billion
+    fails five times as often then exceeds the limit but for fewer than two in a billion
     (binomial, n=688, p=0.05, at most 6 errors).
     """
     return math.ceil(math.log(limits.miss_rate) / math.log(1 - limits.error_rate))
