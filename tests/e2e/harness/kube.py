@@ -303,6 +303,8 @@ def connect() -> Iterator[Kube]:
         proxy = subprocess.Popen(
             (kubectl, "proxy", f"--unix-socket={path}"),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # Ctrl-C must not end it before what was made through it is removed through it.
+            start_new_session=True,
         )  # fmt: skip
         assert proxy.stdout is not None
         try:
