@@ -7,18 +7,23 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 PATTERN = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
-_PARTS = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
+_PARTS = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+#: Longer ones are slips of the hand, and the calendar ends: they are added to the time of day.
+_LONGEST_SECONDS = 365 * 86_400
 
 
 def parse_duration(value: object) -> timedelta:
     """Read `1h30m10s`. Raises ValueError with the mend."""
     if isinstance(value, timedelta):
         return value
-    match = _PARTS.match(value) if isinstance(value, str) else None
+    match = _PARTS.fullmatch(value) if isinstance(value, str) else None
     if match is None or value == "":
         raise ValueError("is not a duration; write hours, minutes and seconds like 30s, 10m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    total = 3600 * hours + 60 * minutes + seconds
+    if total > _LONGEST_SECONDS:
+        raise ValueError("is longer than a year; write at most 8760h")
+    return timedelta(seconds=total)
 
 
 def format_duration(value: timedelta) -> str:

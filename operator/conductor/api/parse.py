@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,9 @@ class Finding:
 def parse_spec(raw: Mapping[str, Any]) -> ReleaseSpec | tuple[Finding, ...]:
     """Read `spec`; bad input gives every finding, in the order of the fields."""
     try:
-        return ReleaseSpec.model_validate(raw)
+        return ReleaseSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        return tuple(_finding(raw, item) for item in error.errors(include_url=False))
+        return _distinct(_finding(raw, item) for item in error.errors(include_url=False))
 
 
 def parse_status(raw: Mapping[str, Any] | None) -> ReleaseStatus:
@@ -40,31 +40,42 @@ def parse_status(raw: Mapping[str, Any] | None) -> ReleaseStatus:
 
 
 def _finding(raw: Mapping[str, Any], item: Any) -> Finding:
-    path = ["spec", *item["loc"]]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     kind = item["type"]
-    value = _short(_lookup(raw, item["loc"], item.get("input")))
-    if kind == "extra_forbidden":
-        return Finding(field, value, "is not a known field; " + _suggestion(item["loc"]))
+    path, found = _follow(raw, item["loc"])
     if kind == "missing":
-        return Finding(field, "(missing)", "is required; add it")
+        return Finding(_field((*path, item["loc"][-1])), "(missing)", "is required; add it")
+    field, value = _field(path), _short(found)
+    if kind == "extra_forbidden":
+        return Finding(field, value, "is not a known field; " + _suggestion(path))
     if kind == "value_error":
-        message = str(item["ctx"]["error"])
-        shown = "" if len(item["loc"]) == 0 else value
-        return Finding(field, shown, message)
+        return Finding(field, value if path else "", str(item["ctx"]["error"]))
     return Finding(field, value, f"is not valid: {item['msg'][0].lower()}{item['msg'][1:]}; correct it")
 
 
-def _lookup(raw: Any, path: tuple[Any, ...], fallback: Any) -> Any:
-    node = raw
-    for part in path:
-        if (isinstance(node, Mapping) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        ):
-            node = node[part]
-        else:
-            return fallback
-    return node
+def _follow(raw: Any, location: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+    """The part of a location that the user's input has, and the value there: pydantic adds a union's branches."""
+    node, path = raw, []
+    for part in location:
+        here = isinstance(node, Mapping) and part in node
+        if not here and not (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            break
+        node = node[part]
+        path.append(part)
+    return tuple(path), node
+
+
+def _field(path: tuple[Any, ...]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+
+
+def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding a field, and none about a list or an object that only says that a part of it is wrong."""
+    by_field = {finding.field: finding for finding in findings}
+    return tuple(
+        finding
+        for field, finding in by_field.items()
+        if not any(other.startswith((f"{field}[", f"{field}.")) for other in by_field)
+    )
 
 
 def _short(value: Any) -> str:

@@ -232,7 +232,7 @@ class ReleaseSpec(Model):
     @field_validator("version")
     @classmethod
     def _semver(cls, value: str) -> str:
-        if not re.match(SEMVER, value):
+        if not re.fullmatch(SEMVER.strip("^$"), value):
             raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
         return value
 
