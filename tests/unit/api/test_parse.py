@@ -1,0 +1,200 @@
+"""Bad input comes back as findings that name field, value and mend; good input as models."""
+
+from typing import Any
+
+import pytest
+from tests.unit.domain.plane import Json, api_component, spec, traffic, worker_component
+
+from conductor.api.parse import Finding, parse_spec, parse_status
+from conductor.api.spec import Handover, ReleaseSpec
+from conductor.api.status import Phase
+
+
+def findings(raw: Json) -> tuple[Finding, ...]:
+    found = parse_spec(raw)
+    assert not isinstance(found, ReleaseSpec), "nothing was found wrong"
+    return found
+
+
+def only(raw: Json) -> str:
+    [finding] = findings(raw)
+    return str(finding)
+
+
+def test_good_input_is_a_model_with_defaults() -> None:
+    found = parse_spec(spec("1.4.0-rc.1", components=[api_component("1"), worker_component("1")]))
+
+    assert isinstance(found, ReleaseSpec)
+    assert found.traffic.switch_health.error_rate == 0.01
+    assert found.component("worker").effective_handover is Handover.EXCLUSIVE
+    assert found.component("api").effective_handover is None
+    assert found.deadlines.rollback.total_seconds() == 120
+
+
+@pytest.mark.parametrize(
+    "version", ["1.4", "v1.4.0", "1.4.0+build", "01.4.0", "", "latest", "1.4.0\n", "1.4.0-"]
+)
+def test_a_version_that_is_not_semantic(version: str) -> None:
+    finding = only(spec(version))
+    assert finding.startswith("spec.version: ")
+    assert finding.endswith("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
+
+
+@pytest.mark.parametrize(("weights", "words"), [((50, 10), "from 50 to 10"), ((10, 10), "from 10 to 10")])
+def test_weights_that_fall(weights: tuple[int, ...], words: str) -> None:
+    raw = spec(traffic=traffic(ramp=[{"weight": weight} for weight in weights]))
+    assert only(raw).startswith("spec.traffic.ramp: ")
+    assert f"weights fall {words}; each step must be greater than the one before" in only(raw)
+
+
+def in_components(**more: Any) -> Json:
+    return spec(components=[api_component("1.0.0", **more)])
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (spec(vresion="1.0.0"), 'spec.vresion: "1.0.0" is not a known field; did you mean version?'),
+        (
+            spec(traffic={"curent": "blue"}),
+            'spec.traffic.curent: "blue" is not a known field; did you mean current?',
+        ),
+        (
+            in_components(replica=3),
+            "spec.components[0].replica: 3 is not a known field; did you mean replicas?",
+        ),
+        (
+            spec(traffic=traffic(switchHealth={"error_rates": 1})),
+            "spec.traffic.switchHealth.error_rates: 1 is not a known field; did you mean errorRate?",
+        ),
+        (
+            spec(sok="x"),
+            'spec.sok: "x" is not a known field; did you mean soak?',
+        ),
+        (
+            spec(approval={"zzz": 1}),
+            "spec.approval.zzz: 1 is not a known field; remove it (known here: beforeContract, beforeSwitch)",
+        ),
+    ],
+)
+def test_an_unknown_field_and_what_was_meant(raw: Json, words: str) -> None:
+    assert only(raw) == words
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (["version"], "spec.version"),
+        (["components"], "spec.components"),
+        (["metrics"], "spec.metrics"),
+        (["components", 0, "name"], "spec.components[0].name"),
+        (["components", 0, "template"], "spec.components[0].template"),
+        (
+            ["components", 0, "services", 0, "ports", 0, "port"],
+            "spec.components[0].services[0].ports[0].port",
+        ),
+    ],
+)
+def test_a_missing_field(path: list[Any], field: str) -> None:
+    raw = spec()
+    node: Any = raw
+    for part in path[:-1]:
+        node = node[part]
+    del node[path[-1]]
+    assert f"{field}: (missing) is required; add it" in [str(finding) for finding in findings(raw)]
+
+
+def with_target_port(port: Any) -> Json:
+    component = api_component("1.0.0")
+    component["services"][0]["ports"][0]["targetPort"] = port
+    return spec(components=[component])
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "value"),
+    [
+        (in_components(replicas=0), "spec.components[0].replicas", "0"),
+        (in_components(replicas="three"), "spec.components[0].replicas", '"three"'),
+        (in_components(name="Api_1"), "spec.components[0].name", '"Api_1"'),
+        (spec(soak="ten minutes"), "spec.soak", '"ten minutes"'),
+        (spec(deadlines={"rampUp": "1m"}), "spec.deadlines.rampUp", '"1m"'),
+        (spec(traffic=traffic(current="red")), "spec.traffic.current", '"red"'),
+        (spec(traffic=traffic(ramp=[{"weight": 5, "hold": "x"}])), "spec.traffic.ramp[0].hold", '"x"'),
+        (spec(traffic=traffic(switchHealth={"errorRate": 1})), "spec.traffic.switchHealth.errorRate", "1"),
+        (spec(traffic=traffic(switchHealth={"window": "5s"})), "spec.traffic.switchHealth.window", '"5s"'),
+        (spec(strategy="Canary"), "spec.strategy", '"Canary"'),
+        (spec(components=[]), "spec.components", "[]"),
+        (
+            spec(metrics={"prometheus": {"url": "prometheus:9090"}}),
+            "spec.metrics.prometheus.url",
+            '"prometheus:9090"',
+        ),
+        (
+            with_target_port("Not A Name"),
+            "spec.components[0].services[0].ports[0].targetPort",
+            '"Not A Name"',
+        ),
+        (with_target_port([]), "spec.components[0].services[0].ports[0].targetPort", "[]"),
+        (spec(soak="999999999999999h"), "spec.soak", '"999999999999999h"'),
+        (spec(deadlines={"ramp": "99999999h"}), "spec.deadlines.ramp", '"99999999h"'),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_once_with_its_path(raw: Json, field: str, value: str) -> None:
+    [finding] = findings(raw)
+    assert (finding.field, finding.value) == (field, value)
+    assert ";" in finding.mend, "the mend is told"
+
+
+def check(**more: str) -> Json:
+    return {"component": "api", "service": "mc-api", "port": "http", "path": "/", **more}
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (
+            spec(components=[api_component("1"), api_component("1")]),
+            "names component 'api' twice; give each component a name of its own",
+        ),
+        (
+            spec(components=[api_component("1"), api_component("1", name="other")]),
+            "names Service 'mc-api' twice; a Service belongs to one component",
+        ),
+        (spec(verification={"http": []}), "verification.http is empty; name at least one request"),
+        (
+            spec(verification={"http": [check(service="mc-apo")]}),
+            "verification.http[0] checks api/mc-apo/http, which no component declares; use names from",
+        ),
+    ],
+)
+def test_fields_that_disagree(raw: Json, words: str) -> None:
+    finding = only(raw)
+    assert finding.startswith("spec: ")
+    assert words in finding
+
+
+def test_a_component_has_services_or_a_handover() -> None:
+    finding = only(in_components(handover="Exclusive"))
+    assert finding.startswith("spec.components[0]: ")
+    assert "has both services and handover" in finding
+
+
+def test_several_things_wrong_are_all_told() -> None:
+    raw = spec("1.4", soak="x", components=[api_component("1", replicas=-1)])
+    assert {finding.field for finding in findings(raw)} == {
+        "spec.version",
+        "spec.soak",
+        "spec.components[0].replicas",
+    }
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(findings(spec("9" * 60_000))[0].value) <= 80
+
+
+def test_a_status_of_a_newer_operator_is_read_without_its_new_fields() -> None:
+    status = parse_status(
+        {"phase": "Soaking", "newField": {"a": 1}, "traffic": {"current": "green", "purple": 5}}
+    )
+    assert status.phase is Phase.SOAKING
+    assert parse_status(None).phase is Phase.PENDING
