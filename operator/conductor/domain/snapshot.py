@@ -144,6 +144,7 @@ class Snapshot:
     published_colour: str | None = None
     traffic_config_map_exists: bool = False
     rejections: tuple[str, ...] = ()
+    other_services: tuple[ServiceState, ...] = ()
     health: HealthSample | None = None
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)

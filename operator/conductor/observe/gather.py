@@ -60,6 +60,7 @@ def gather(
 
     missing: frozenset[str] = frozenset()
     rejections: tuple[str, ...] = ()
+    others: tuple[ServiceState, ...] = ()
     candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
     if status.phase in _PREFLIGHT and candidate is not None:
         missing = frozenset(
@@ -69,6 +70,8 @@ def gather(
             and kube.get("ConfigMap", namespace, source) is None
         )
         rejections = _rejections(kube, namespace, name, candidate)
+        found = (read.service(item) for item in kube.list("Service", namespace))
+        others = tuple(service for service in found if service.release != name)
 
     return Snapshot(
         now=now,
@@ -97,6 +100,7 @@ def gather(
         published_colour=published,
         traffic_config_map_exists=exists,
         rejections=rejections,
+        other_services=others,
         health=samples.health,
         silence=samples.silence,
         probes=samples.probes,

@@ -141,6 +141,18 @@ def test_a_service_that_somebody_else_made_is_not_touched(name: str) -> None:
     assert story.kube.get("Service", NAMESPACE, name) == theirs
 
 
+def test_a_service_that_would_take_in_the_candidate_by_accident() -> None:
+    story = installed(spec("1.0.0"))
+    component = api_component("1.1.0")
+    component["template"].setdefault("metadata", {}).setdefault("labels", {})["app"] = "other"
+    theirs = story.kube.put("Service", NAMESPACE, foreign_service("by-accident"))
+    try_upgrade(story, spec("1.1.0", components=[component]))
+
+    words = "spec.components[api].template.metadata.labels: Service by-accident of somebody else selects app=other"
+    refused(story, Reason.FOREIGN_SERVICE, words)
+    assert story.kube.get("Service", NAMESPACE, "by-accident") == theirs
+
+
 def test_a_service_of_another_release_is_not_shared() -> None:
     story = installed(spec("1.0.0"))
     theirs = foreign_service(

@@ -8,7 +8,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import CreateObject, PinConfigMap
 from conductor.domain.manifests import revision_record
 from conductor.domain.phases.context import Context
-from conductor.domain.revision import Revision, grace_problem, referenced_config_maps
+from conductor.domain.revision import Revision, grace_problem, referenced_config_maps, render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation
@@ -45,6 +45,27 @@ def services_are_ours(context: Context) -> tuple[Reason, str] | None:
                 Reason.FOREIGN_SERVICE,
                 f"spec.components[{component.name}].services[].name: Service {name} {owner}; choose another name, "
                 "or delete that Service and let the operator create it",
+            )
+    return None
+
+
+def nobody_else_selects_it(context: Context) -> tuple[Reason, str] | None:
+    """A Service of somebody else must not take in the candidate's pods before they are proven."""
+    s = context.s
+    for component in context.to.spec.components:
+        manifest = render_deployment(
+            s.name, s.namespace, context.to, component, colour=context.upgrade.to_colour, replicas=0
+        )
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        for service in s.other_services:
+            if not service.selector or not service.selector.items() <= labels.items():
+                continue
+            chosen = ",".join(f"{key}={value}" for key, value in sorted(service.selector.items()))
+            return (
+                Reason.FOREIGN_SERVICE,
+                f"spec.components[{component.name}].template.metadata.labels: Service {service.name} of somebody else "
+                f"selects {chosen}, its clients would meet the new version before it is proven; take that label out "
+                "of the template, or delete that Service",
             )
     return None
 
@@ -91,6 +112,7 @@ def schema_still_fits(context: Context) -> tuple[Reason, str] | None:
 GATES: tuple[Gate, ...] = (
     schema_still_fits,
     services_are_ours,
+    nobody_else_selects_it,
     grace_outlasts_drain,
     config_maps_exist,
     templates_are_accepted,
