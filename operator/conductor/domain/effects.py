@@ -106,6 +106,7 @@ class ServicePatch:
     selector: dict[str, str]
     former_selector: dict[str, str]
     ports: tuple[dict[str, Any], ...] = ()
+    former_ports: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

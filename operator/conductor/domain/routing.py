@@ -73,6 +73,7 @@ def _switch(s: Snapshot, revision: Revision, wide: bool) -> SwitchServices:
                 selector=selector,
                 former_selector=dict(state.selector),
                 ports=() if wide else service_ports(service),
+                former_ports=tuple(dict(port) for port in state.ports),
             )
         )
     return SwitchServices(patches=tuple(patches), epoch=s.epoch)

@@ -41,19 +41,21 @@ def operations(patch: ServicePatch, epoch: int) -> list[dict[str, Any]]:
     return result
 
 
+def _former(patch: ServicePatch, resource_version: str) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+        {"op": "replace", "path": "/spec/selector", "value": patch.former_selector},
+    ]
+    if patch.ports:
+        result.append({"op": "replace", "path": "/spec/ports", "value": list(patch.former_ports)})
+    return result
+
+
 def _put_back(kube: Kube, namespace: str, done: Sequence[tuple[ServicePatch, str]]) -> None:
     stuck = []
     for patch, resource_version in reversed(done):
         try:
-            kube.patch(
-                "Service",
-                namespace,
-                patch.service,
-                [
-                    {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
-                    {"op": "replace", "path": "/spec/selector", "value": patch.former_selector},
-                ],
-            )
+            kube.patch("Service", namespace, patch.service, _former(patch, resource_version))
         except ApiError as error:
             stuck.append(f"{patch.service}: {error}")
     if stuck:
