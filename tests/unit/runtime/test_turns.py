@@ -1,0 +1,143 @@
+"""Turns: one pass of a release at a time, the earlier time wins, asking during a pass asks for another."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from conductor.runtime.turns import Key, Turns
+
+A, B = ("prod", "a"), ("prod", "b")
+
+
+class HandClock:
+    """Moves only by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def turns(clock: HandClock) -> Turns:
+    return Turns(clock)
+
+
+def taken(turns: Turns) -> Key:
+    turn = turns.take()
+    assert turn is not None
+    return turn[0]
+
+
+def test_what_is_asked_for_is_taken_once(turns: Turns) -> None:
+    turns.ask(A)
+    turns.ask(A)
+    assert taken(turns) == A
+    assert turns.waiting() == 0
+
+
+def test_the_earlier_time_wins_in_either_order(turns: Turns, clock: HandClock) -> None:
+    turns.ask(A, 60)
+    turns.ask(A, 5)
+    turns.ask(A, 30)
+    clock.now += 5
+    turn = turns.take()
+    assert turn == (A, 0.0)
+    assert turns.waiting() == 0, "the later ones are answered with it"
+
+
+def test_who_is_due_first_comes_first_and_lateness_is_told(turns: Turns, clock: HandClock) -> None:
+    turns.ask(A, 10)
+    turns.ask(B, 2)
+    clock.now += 12
+    assert turns.take() == (B, 10.0)
+    assert turns.take() == (A, 2.0)
+
+
+def test_a_release_under_way_is_not_taken_again_until_it_is_done(turns: Turns) -> None:
+    turns.ask(A)
+    assert taken(turns) == A
+    turns.ask(A)
+    turns.ask(B)
+    assert taken(turns) == B, "the running one is passed over"
+    turns.done(A)
+    assert taken(turns) == A
+
+
+def test_a_negative_delay_is_now(turns: Turns) -> None:
+    turns.ask(A, -5)
+    assert turns.take() == (A, 0.0)
+
+
+def test_forgetting_takes_what_is_waiting_away(turns: Turns) -> None:
+    turns.ask(A, 60)
+    turns.forget(A)
+    turns.forget(B)
+    assert turns.waiting() == 0
+
+
+def test_closing_sends_everybody_home_even_with_turns_left(turns: Turns) -> None:
+    got: list[object] = []
+    waiters = [threading.Thread(target=lambda: got.append(turns.take())) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    turns.ask(A, 3600)
+    turns.close()
+    for waiter in waiters:
+        waiter.join(timeout=5)
+    assert got == [None, None, None]
+    assert turns.take() is None
+
+
+def test_a_waiting_worker_is_woken_by_an_earlier_turn(turns: Turns) -> None:
+    got: list[object] = []
+    turns.ask(A, 3600)
+    waiter = threading.Thread(target=lambda: got.append(turns.take()))
+    waiter.start()
+    turns.ask(B)
+    waiter.join(timeout=5)
+    assert got == [(B, 0.0)]
+
+
+def test_many_workers_never_pass_one_release_at_once_and_lose_no_turn(turns: Turns) -> None:
+    keys = [("prod", f"r{number}") for number in range(5)]
+    running: set[Key] = set()
+    clashes: list[Key] = []
+    passes: Counter[Key] = Counter()
+    lock = threading.Lock()
+
+    def work() -> None:
+        while (turn := turns.take()) is not None:
+            key = turn[0]
+            with lock:
+                if key in running:
+                    clashes.append(key)
+                running.add(key)
+                passes[key] += 1
+                again = passes[key] < 40
+            if again:
+                turns.ask(key)
+            with lock:
+                running.discard(key)
+                finished = sum(passes.values()) == 40 * len(keys)
+            turns.done(key)
+            if finished:
+                turns.close()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for key in keys:
+        turns.ask(key)
+    for worker in workers:
+        worker.join(timeout=20)
+
+    assert clashes == []
+    assert passes == dict.fromkeys(keys, 40)
