@@ -208,6 +208,14 @@ def test_a_service_that_somebody_else_made(blue: Blue) -> None:
     blue.kube.delete("Service", "foreign", blue.namespace)
 
 
+def test_a_foreign_service_that_would_select_green(blue: Blue) -> None:
+    """Its clients would meet the new version before it is proven."""
+    blue.kube.apply_all([plain_service("by-accident", {"app": podinfo.NAME})], namespace=blue.namespace)
+    blue.release.apply(UPGRADE)
+    assert_told(blue.release, "ForeignService", "by-accident", f"app={podinfo.NAME}")
+    blue.kube.delete("Service", "by-accident", blue.namespace)
+
+
 def test_two_releases_for_one_service(blue: Blue) -> None:
     rival = Release(blue.kube, blue.namespace, "rival")
     rival.apply(UPGRADE)
