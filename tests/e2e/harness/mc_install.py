@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Mc:
     namespace: str
     first_version: str = "1.0.0"
     history_rows: int = HISTORY_ROWS
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     @property
     def release(self) -> Release:
@@ -72,7 +73,11 @@ class Mc:
         return [
             str(MC_CHART),
             *("--namespace", self.namespace, "--values", str(MC_CHART / "values.bluegreen.yaml")),
-            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+            *(
+                part
+                for name, value in settings.items()
+                for part in ("--set-json", f"{name}={json.dumps(value)}")
+            ),
         ]
 
     def sql(self, statements: str) -> str:
