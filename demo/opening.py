@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cluster.interface import Cluster
+from conductor.cli.render import wrapped
 from conductor.cli.style import Style
 from demo.estimate import Part, cache_sentence, missing_seconds, starting_seconds
 from demo.options import RELEASE, Options
@@ -40,12 +42,16 @@ def opening_lines(
         "",
         f"  {style.paint('strong', TITLE)}",
         "",
-        f"  Cluster    {where}, {os.cpu_count()} processors",
-        f"  Cache      {cache_sentence(found)}",
-        f"  Time       {style.paint('strong', about(seconds))}; {limit_sentence(warm)}",
+        *fact("Cluster", f"{where}, {os.cpu_count()} processors", style),
+        *fact("Cache", cache_sentence(found), style),
+        *fact("Time", f"{about(seconds)}; {limit_sentence(warm)}", style),
         "",
         *([*plan_lines(steps, style), ""] if listed else []),
     ]
+
+
+def fact(label: str, text: str, style: Style) -> list[str]:
+    return [f"  {line}" for line in wrapped(label, text, replace(style, width=style.width - 2))]
 
 
 def commands_lines(options: Options, style: Style) -> list[str]:
