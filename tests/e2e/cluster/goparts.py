@@ -6,13 +6,13 @@ the Go version, so that a changed pin builds anew and nothing else does.
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from cluster import gotoolchain
 from cluster.commands import run
 from cluster.errors import ClusterError
 from cluster.paths import PACKAGE, REPOSITORY, cache_root
@@ -20,7 +20,6 @@ from cluster.progress import step
 from cluster.waiting import file_lock
 
 _KUBERNETES_VERSION = "v1.35.4"
-_OLDEST_GO = (1, 26)
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,8 @@ def load_generator() -> GoPart:
 
 @cache
 def go_version() -> str:
-    """What `go version` says; a Go that is too old fetches the right one by itself since 1.21."""
-    if shutil.which("go") is None:
-        raise ClusterError(
-            f"go: not installed; Go {_OLDEST_GO[0]}.{_OLDEST_GO[1]} or newer is needed in PATH"
-            " (Go 1.21 or newer fetches it by itself)"
-        )
+    """What `go version` says, of the Go that the modules ask for."""
+    gotoolchain.ensure()
     return run(["go", "env", "GOVERSION"], cwd=PACKAGE / "parts" / "kubernetes").strip()
 
 
