@@ -53,7 +53,7 @@ func (b *budget) take() bool { return !b.bounded || b.left.Add(-1) >= 0 }
 func (c *client) run(ctx context.Context) {
 	defer c.disconnect()
 	c.lastGood = time.Now()
-	interval := c.settings.turnInterval()
+	interval := c.settings.turnInterval(c.kind)
 	turn := time.Now().Add(time.Duration(c.random.Float64() * float64(interval)))
 	// The next call is ready before its turn: nothing stands between the last look at the connection
 	// and the request.

@@ -117,19 +117,37 @@ func TestExecutionIDsAreUUIDsVersion4(t *testing.T) {
 
 func TestFlagsNameTheirValueAndTheMend(t *testing.T) {
 	for arguments, want := range map[string]string{
-		"":                                      `-url "": give a plain http URL`,
-		"-url https://a":                        `-url "https://a": give a plain http URL`,
-		"-url http://a -profile x":              `-profile "x": choose get or mc`,
-		"-url http://a -keepalive 0 -oneshot 0": "at least one client",
-		"-url http://a -rate 0":                 "-rate 0: must be above 0",
-		"-url http://a -post-share 2":           "-post-share 2: must be between 0 and 1",
-		"-url http://a -tenants 0":              "-tenants 0",
-		"-url http://a -timeout 0s":             "-timeout 0s: must be above 0",
+		"":                                                `-url "": give a plain http URL`,
+		"-url https://a":                                  `-url "https://a": give a plain http URL`,
+		"-url http://a -profile x":                        `-profile "x": choose get or mc`,
+		"-url http://a -keepalive 0 -oneshot 0":           "at least one client",
+		"-url http://a -rate 0":                           "-rate 0: must be above 0",
+		"-url http://a -keepalive-rate 351":               "-keepalive-rate 351: must be between 0 and -rate 350",
+		"-url http://a -keepalive-rate 350":               "leaves a kind of clients without requests",
+		"-url http://a -post-share 2":                     "-post-share 2: must be between 0 and 1",
+		"-url http://a -tenants 0":                        "-tenants 0",
+		"-url http://a -timeout 0s":                       "-timeout 0s: must be above 0",
 		"-url http://a -version-header X -version-json v": "give one of them",
 	} {
 		_, err := parseSettings(strings.Fields(arguments), io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", arguments, err, want)
+		}
+	}
+}
+
+func TestClientsShareTheRateEquallyOrAsAsked(t *testing.T) {
+	for arguments, want := range map[string][2]time.Duration{
+		"-rate 350":                                {285714285, 285714285},
+		"-rate 350 -keepalive-rate 50":             {time.Second, 166666666},
+		"-rate 100 -keepalive-rate 100 -oneshot 0": {500 * time.Millisecond, 0},
+	} {
+		s, err := parseSettings(append(strings.Fields(arguments), "-url", "http://a"), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]time.Duration{s.turnInterval(keepAlive), s.turnInterval(oneShot)}; got[0] != want[0] || s.oneShot > 0 && got[1] != want[1] {
+			t.Errorf("%s: turns of %v, want %v", arguments, got, want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type settings struct {
 	keepAlive     int
 	oneShot       int
 	rate          float64
+	keepAliveRate float64
 	duration      time.Duration
 	requests      int64
 	timeout       time.Duration
@@ -43,6 +44,7 @@ func parseSettings(arguments []string, output io.Writer) (settings, error) {
 	flags.IntVar(&s.keepAlive, "keepalive", 50, "clients that keep their connection")
 	flags.IntVar(&s.oneShot, "oneshot", 50, "clients that open a connection per request")
 	flags.Float64Var(&s.rate, "rate", 350, "requests per second of all clients together")
+	flags.Float64Var(&s.keepAliveRate, "keepalive-rate", 0, "of -rate, the requests per second of the keep-alive clients (0: all clients ask equally often)")
 	flags.DurationVar(&s.duration, "duration", 0, "end after this time (0: at SIGTERM)")
 	flags.Int64Var(&s.requests, "requests", 0, "end after this many requests (0: no bound)")
 	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "an answer later than this is a failure")
@@ -76,6 +78,10 @@ func (s settings) check() error {
 		return fmt.Errorf("-keepalive %d -oneshot %d: at least one client is needed", s.keepAlive, s.oneShot)
 	case s.rate <= 0:
 		return fmt.Errorf("-rate %g: must be above 0", s.rate)
+	case s.keepAliveRate < 0 || s.keepAliveRate > s.rate:
+		return fmt.Errorf("-keepalive-rate %g: must be between 0 and -rate %g", s.keepAliveRate, s.rate)
+	case s.keepAliveRate > 0 && (s.keepAlive == 0 || s.oneShot > 0 && s.keepAliveRate == s.rate):
+		return fmt.Errorf("-keepalive-rate %g: leaves a kind of clients without requests; change it or the clients", s.keepAliveRate)
 	case s.timeout <= 0:
 		return fmt.Errorf("-timeout %s: must be above 0", s.timeout)
 	case s.postShare < 0 || s.postShare > 1:
@@ -90,9 +96,19 @@ func (s settings) check() error {
 
 func (s settings) clients() int { return s.keepAlive + s.oneShot }
 
-// turnInterval is one client's mean time from the start of a request to the start of the next.
-func (s settings) turnInterval() time.Duration {
-	return time.Duration(float64(s.clients()) / s.rate * float64(time.Second))
+// turnInterval is a client's mean time from the start of a request to the start of the next.
+func (s settings) turnInterval(kind clientKind) time.Duration {
+	clients, rate := s.clients(), s.rate
+	if s.keepAliveRate > 0 {
+		clients, rate = s.keepAlive, s.keepAliveRate
+		if kind == oneShot {
+			clients, rate = s.oneShot, s.rate-s.keepAliveRate
+		}
+	}
+	if clients == 0 {
+		return 0
+	}
+	return time.Duration(float64(clients) / rate * float64(time.Second))
 }
 
 func (s settings) port() string {

@@ -32,6 +32,8 @@ type summary struct {
 	KeepAliveClients int                       `json:"keepalive_clients"`
 	OneShotClients   int                       `json:"oneshot_clients"`
 	Rate             float64                   `json:"rate"`
+	KeepAliveTurnMs  int64                     `json:"keepalive_turn_ms"` // mean, from one request's start to the next
+	OneShotTurnMs    int64                     `json:"oneshot_turn_ms"`
 	TimeoutMs        int64                     `json:"timeout_ms"`
 	StartedAt        string                    `json:"started_at"`
 	EndedAt          string                    `json:"ended_at"`

@@ -207,6 +207,7 @@ func (t *tally) summary(s settings, endedAt time.Time) summary {
 	report := summary{
 		Loop: "closed with think time", Profile: s.profile, URL: s.url.String(),
 		KeepAliveClients: s.keepAlive, OneShotClients: s.oneShot, Rate: s.rate,
+		KeepAliveTurnMs: s.turnInterval(keepAlive).Milliseconds(), OneShotTurnMs: s.turnInterval(oneShot).Milliseconds(),
 		TimeoutMs: s.timeout.Milliseconds(), StartedAt: stamp(t.startedAt), EndedAt: stamp(endedAt),
 		DurationSeconds: round2(endedAt.Sub(t.startedAt).Seconds()), Requests: t.requests, Failures: t.failures,
 		FailuresByKind: t.byKind, Creates: t.creates, Connections: t.connections,

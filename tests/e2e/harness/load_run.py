@@ -41,6 +41,8 @@ class LoadPlan:
     keep_alive_clients: int = 50
     one_shot_clients: int = 50
     rate: float = 350
+    #: Of `rate`, what the keep-alive clients ask; 0: all clients ask equally often.
+    keep_alive_rate: float = 0
     requests: int = 0
     duration_seconds: int = 0
     post_share: float = 0.35
@@ -60,6 +62,7 @@ class LoadPlan:
             "keepalive": self.keep_alive_clients,
             "oneshot": self.one_shot_clients,
             "rate": self.rate,
+            "keepalive-rate": self.keep_alive_rate,
             "requests": self.requests,
             "duration": f"{self.duration_seconds}s",
             "post-share": self.post_share,
