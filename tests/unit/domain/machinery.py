@@ -44,6 +44,8 @@ class Machinery:
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
     _made: int = 0
+    _followed_at: int = -1
+    _listed_at: int = -1
 
     def settle(self) -> None:
         """Pods and endpoints follow Deployments and Services."""
@@ -67,12 +69,16 @@ class Machinery:
         self._endpoints()
 
     def _follow(self) -> None:
+        moved_at = self.kube.moved_at("Deployment", "Pod")
+        if moved_at == self._followed_at:
+            return
         for deployment in self.kube.list("Deployment", self.namespace):
             self._scale(deployment)
         for pod in self.kube.list("Pod", self.namespace):
             owner = pod["metadata"].get("owner")
             if owner and self.kube.get("Deployment", self.namespace, owner) is None:
                 self._end(pod)
+        self._followed_at = moved_at
 
     def pods_of(self, deployment: Object) -> list[Object]:
         """Pods of a Deployment that are not on their way out."""
@@ -167,6 +173,9 @@ class Machinery:
         self.kube.edit("Job", self.namespace, name, {"status": {"conditions": [condition]}})
 
     def _endpoints(self) -> None:
+        moved_at = self.kube.moved_at("Service", "Pod", "EndpointSlice")
+        if moved_at == self._listed_at:
+            return
         for service in self.kube.list("Service", self.namespace):
             name = service["metadata"]["name"]
             endpoints = [
@@ -180,6 +189,7 @@ class Machinery:
         for item in self.kube.list("EndpointSlice", self.namespace):
             if item["metadata"]["labels"]["kubernetes.io/service-name"] not in live:
                 self.kube.drop("EndpointSlice", self.namespace, item["metadata"]["name"])
+        self._listed_at = self.kube.moved_at("Service", "Pod", "EndpointSlice")
 
 
 def is_ready(pod: Object) -> bool:

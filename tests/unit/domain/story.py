@@ -353,6 +353,7 @@ def checkpoint(name: str, tell: Callable[[], Story]) -> Story:
     """A story told once and continued many times, each time from a copy."""
     if name not in _CHECKPOINTS:
         _CHECKPOINTS[name] = tell()
+        _CHECKPOINTS[name].snapshot = None
     return copy.deepcopy(_CHECKPOINTS[name])
 
 

@@ -75,7 +75,7 @@ def test_a_crash_at_any_write_comes_to_the_same_end(bad: bool, moment: Moment) -
     plain = tell(bad)
     wanted = ends_like(plain)
     writes = len([write for write in plain.kube.writes if not write.dry_run])
-    for number in range(random.Random(f"{bad}{moment}").randrange(9), writes, 9):
+    for number in range(random.Random(f"{bad}{moment}").randrange(13), writes, 13):
         death = Death(number, moment)
         assert ends_like(tell(bad, death)) == wanted, f"died {moment} write {number}"
 

@@ -38,24 +38,45 @@ class MemoryKube(Kube):
         self._clock = clock
         self._version = 100
         self._by_kind: dict[str, dict[Key, Object]] = {}
+        self._in_order: dict[str, list[Key]] = {}
+        self._moved_at: dict[str, int] = {}
         self.writes: list[Write] = []
         self.fault: Callable[[Moment, Write], None] | None = None
         #: What is said against a manifest that is applied; None where it is taken.
         self.rejects: Callable[[Object], str | None] | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MemoryKube":
+        # Objects are never changed in place, so that copies may share them.
+        twin = MemoryKube(copy.deepcopy(self._clock, memo))
+        twin._version = self._version
+        twin._by_kind = {kind: dict(items) for kind, items in self._by_kind.items()}
+        twin._moved_at = dict(self._moved_at)
+        twin.writes = list(self.writes)
+        twin.fault, twin.rejects = self.fault, self.rejects
+        return twin
+
     # reads
+
+    def moved_at(self, *kinds: str) -> int:
+        """A number that rises with every change of an object of these kinds."""
+        return max((self._moved_at.get(kind, 0) for kind in kinds), default=0)
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
         return self._found((kind, namespace or "", name))
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
         wanted = dict(pair.split("=", 1) for pair in labels.split(",") if pair)
-        return [
-            item
-            for key, item in sorted(self._by_kind.get(kind, {}).items())
-            if namespace is None or key[1] == namespace
-            if wanted.items() <= (item["metadata"].get("labels") or {}).items()
+        items = [
+            self._by_kind[kind][key] for key in self._keys(kind) if namespace is None or key[1] == namespace
         ]
+        if not wanted:
+            return items
+        return [item for item in items if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
+
+    def _keys(self, kind: str) -> Sequence[Key]:
+        if kind not in self._in_order:
+            self._in_order[kind] = sorted(self._by_kind.get(kind, {}))
+        return self._in_order[kind]
 
     # writes
 
@@ -137,7 +158,7 @@ class MemoryKube(Kube):
             if kind in ("Pod", names.KIND) and (kind == "Pod" or found["metadata"].get("finalizers")):
                 marked = {"metadata": {"deletionTimestamp": self._stamp()}}
                 return self._store(key, merged(found, marked))
-            del self._by_kind[kind][key]
+            self._remove(key)
             return {}
 
         self._write(Write("delete", kind, name), store)
@@ -155,7 +176,7 @@ class MemoryKube(Kube):
 
     def drop(self, kind: str, namespace: str, name: str) -> None:
         """Remove an object for good, as somebody else's write."""
-        self._by_kind.get(kind, {}).pop((kind, namespace, name), None)
+        self._remove((kind, namespace, name))
 
     def _write(self, write: Write, store: Callable[[], Object]) -> Object:
         if self.fault is not None:
@@ -198,11 +219,20 @@ class MemoryKube(Kube):
         if former is not None and _same(former, new):
             return former
         if metadata.get("deletionTimestamp") and key[0] == names.KIND and not metadata.get("finalizers"):
-            self._by_kind[key[0]].pop(key, None)
+            self._remove(key)
             return new
         metadata["resourceVersion"] = str(self._version)
+        if former is None:
+            self._in_order.pop(key[0], None)
         self._by_kind.setdefault(key[0], {})[key] = new
+        self._moved_at[key[0]] = self._version
         return new
+
+    def _remove(self, key: Key) -> None:
+        if self._by_kind.get(key[0], {}).pop(key, None) is not None:
+            self._version += 1
+            self._moved_at[key[0]] = self._version
+            self._in_order.pop(key[0], None)
 
     def _stamp(self) -> str:
         # The API server keeps whole seconds.
