@@ -26,11 +26,11 @@ format: venv ## format the Python code and mend what can be mended
 	@.venv/bin/ruff check --fix --quiet; .venv/bin/ruff format
 
 .PHONY: test-unit
-test-unit: venv ## run the unit tests (under 15 s, no cluster)
+test-unit: venv ## run the fast unit tests (under 15 s; no cluster, no database)
 	@$(PY) scripts/stages.py test-unit
 
 .PHONY: test
-test: venv ## run everything: set up, lint, unit, migrator and e2e tests (KEEP=1 keeps the cluster)
+test: venv ## run everything: set up, lint, unit, database and e2e tests (KEEP=1 keeps the cluster)
 	@$(PY) scripts/stages.py test
 
 .PHONY: test-e2e

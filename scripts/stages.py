@@ -59,8 +59,10 @@ LINT = (
     Stage("shellcheck", ("scripts/shellcheck.sh",)),
     Stage("go vet", ("scripts/govet.sh",)),
 )
-UNIT = (Stage("unit tests", python("-m", "pytest", "tests/unit")),)
-MIGRATOR = (Stage("migrator tests", python("-m", "pytest", "tests/migrator")),)
+# Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
+LONG_UNIT = ("tests/unit/controlplane", "tests/unit/domain/test_crashes.py")
+UNIT = (Stage("unit tests", python("-m", "pytest", "tests/unit", *(f"--ignore={path}" for path in LONG_UNIT))),)
+DATABASE = (Stage("database and crash tests", python("-m", "pytest", *LONG_UNIT, "tests/migrator")),)
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
@@ -73,7 +75,7 @@ RUNS: dict[str, tuple[Stage, ...]] = {
     "lint": LINT,
     "test-unit": UNIT,
     "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E),
-    "test": (PACKAGES, *LINT, *UNIT, *MIGRATOR, *CLUSTER_UP, *E2E, CLUSTER_DOWN),
+    "test": (PACKAGES, *LINT, *UNIT, *DATABASE, *CLUSTER_UP, *E2E, CLUSTER_DOWN),
 }
 
 
