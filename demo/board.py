@@ -109,7 +109,7 @@ class Step:
         """What is being done; a line of its own where nothing can be redrawn."""
         if text != self.detail:
             self.detail = text
-            if not self._board.live:
+            if text and not self._board.live:
                 self.line(text)
 
     def line(self, text: str) -> None:

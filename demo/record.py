@@ -38,6 +38,7 @@ def users_record(users: LoadSummary) -> dict[str, Any]:
         "requests": users.requests,
         "failures": users.failures,
         "failuresByKind": users.failures_by_kind,
+        "failureSamples": list(users.failure_samples),
         "creates": users.creates,
         "latencyMs": {f"p{q}": users.latency.quantile_ms(q / 100) for q in (50, 95, 99)},
         "longestGapMs": users.longest_gap_ms,

@@ -15,6 +15,7 @@ from harness.releases import Upgrade
 
 LABEL, CELL = 29, 15
 NOTHING = "-"
+MOST_SAMPLES, SAMPLE_WIDTH = 3, 49
 ORDER = (*UPGRADE_PHASES, "RollingBack", "BackingOut")
 ASKED = (GOOD, BAD, SLOW)
 
@@ -45,6 +46,7 @@ def user_lines(users: LoadSummary, style: Style) -> list[str]:
     return [
         f"  {style.paint('strong', 'What users saw')}",
         row("requests", f"{users.requests:,}, {failed}"),
+        *sample_lines(users),
         row("load", users.loop),
         row("", "50 keep-alive and 50 one-shot clients"),
         row(
@@ -55,6 +57,15 @@ def user_lines(users: LoadSummary, style: Style) -> list[str]:
         row("longest wait of one client", f"{users.longest_gap_ms:,} ms between two answers"),
         row("acknowledged ids found once", found_once(users)),
     ]
+
+
+def sample_lines(users: LoadSummary) -> list[str]:
+    """The first failures, as the clients met them."""
+    lines = []
+    for sample in users.failure_samples[:MOST_SAMPLES]:
+        met = " ".join(str(sample.get(key) or "") for key in ("version", "client", "method", "kind", "error"))
+        lines.append(row("", textwrap.shorten(f"{str(sample.get('at', ''))[11:19]} {met}", SAMPLE_WIDTH)))
+    return lines
 
 
 def row(label: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 from conductor.cli.options import local_now
 from conductor.cli.render import change_line
-from conductor.cli.style import Style
+from conductor.cli.style import Style, clock
 from conductor.cli.view import Release as View
 from conductor.cli.view import read_release
 from demo.board import Board, Step
@@ -24,6 +25,7 @@ from harness.releases import Release, Upgrade, parse_upgrade
 LOOK_SECONDS = 0.4
 USERS_EVERY_SECONDS = 10.0
 DEADLINE_SECONDS = 300.0
+_DIGITS = re.compile(r"\d[\d,.]*")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Picture:
         self._style: Style = board.style
         self._view: View | None = None
         self._because = ""
+        self._told = ""
         self._key: object = None
         self._users_at: datetime | None = None
         step.picture = self._lines
@@ -117,10 +120,14 @@ class Picture:
 
     def _tell(self, view: View) -> None:
         now, users = local_now(), self._users()
-        key = (view.phase, view.reason, view.message, tuple(view.shares.items()))
+        # A count that goes up is no news; with the users' line it is told all the same.
+        key = (view.phase, view.reason, _DIGITS.sub("#", view.message), tuple(view.shares.items()))
         if key != self._key:
             self._key = key
             self._board.say(f"       {change_line(view, now, self._style)}")
+        if self._because and self._because != self._told:
+            self._told = self._because
+            self._board.say(f"       {clock(now, now)} {self._style.mark('back')} because {self._because}")
         since = None if self._users_at is None else (now - self._users_at).total_seconds()
         if users is not None and (since is None or since >= USERS_EVERY_SECONDS):
             self._users_at = now

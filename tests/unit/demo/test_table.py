@@ -23,6 +23,16 @@ FAILED = with_users(
     replace(KEPT, good=replace(good(), outcome="RolledBack"), bad=None, slow=None),
     failures=12,
     failures_by_kind={"timeout": 10, "reset": 2},
+    failure_samples=(
+        {
+            "at": "2026-03-01T12:00:07.123Z",
+            "kind": "timeout",
+            "client": "oneshot",
+            "method": "POST",
+            "version": "",
+            "error": "no answer within 10s from the peer that took the request",
+        },
+    ),
 )
 
 
