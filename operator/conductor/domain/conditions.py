@@ -20,22 +20,30 @@ _HEALTH: dict[Verdict, Literal["True", "False", "Unknown"]] = {
 
 
 def conditions(
-    status: ReleaseStatus, *, generation: int, stalled: bool, rejected: bool, behind: bool, now: datetime
+    status: ReleaseStatus,
+    *,
+    generation: int,
+    stalled: bool,
+    rejected: bool,
+    behind: bool,
+    unread: str,
+    now: datetime,
 ) -> tuple[Condition, ...]:
     """All conditions for what the status now says; times move only where a status does.
 
     `behind`: the spec asks for another revision than the one that serves, so that it is not ready yet.
+    `unread`: what is wrong with a spec that cannot be read while something else goes on.
     """
     upgrade = status.upgrade
     settled = status.phase is Phase.STABLE and upgrade is None
     reason, message = status.reason or Reason.STARTED, status.message
-    moving = (upgrade is not None or behind) and not (stalled or rejected)
+    moving = (upgrade is not None or behind) and not (stalled or rejected or unread)
     verdict = upgrade.last_verdict if upgrade else None
     applied, applied_reason = _migrations(status)
     wanted: list[tuple[str, Literal["True", "False", "Unknown"], str, str]] = [
         ("Ready", _flag(settled and not (stalled or rejected or behind)), reason, message),
         ("Reconciling", _flag(moving), reason, message if moving else ""),
-        ("Stalled", _flag(stalled or rejected), reason, message if stalled or rejected else ""),
+        _stalled(status, held=stalled or rejected, unread=unread),
         (
             "Healthy",
             _HEALTH[verdict.verdict] if verdict else ("True" if settled else "Unknown"),
@@ -67,6 +75,14 @@ def conditions(
         )
         for type_, flag, reason_, message_ in wanted
     )
+
+
+def _stalled(
+    status: ReleaseStatus, *, held: bool, unread: str
+) -> tuple[str, Literal["True", "False", "Unknown"], str, str]:
+    if held or not unread:
+        return "Stalled", _flag(held), status.reason or Reason.STARTED, status.message if held else ""
+    return "Stalled", "True", Reason.INVALID_SPEC, unread
 
 
 def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknown"], str]:

@@ -11,12 +11,12 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
 from conductor.domain.commands import commanded, refused
+from conductor.domain.dispute import put_back
 from conductor.domain.effects import (
     ClaimService,
     DeleteObjects,
     PublishColour,
     ReleaseFinalizer,
-    SwitchServices,
 )
 from conductor.domain.phases.bring_up import bringing_up
 from conductor.domain.phases.closing import closing
@@ -31,7 +31,6 @@ from conductor.domain.phases.verifying import verifying
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import repair
 from conductor.domain.revision import Revision
-from conductor.domain.routing import missing_services, pointing_at, switch_to
 from conductor.domain.situation import Acting, Ending, Failing, Rejecting, Situation, Starting, Waiting
 from conductor.domain.snapshot import Snapshot, policy
 
@@ -63,8 +62,6 @@ BEFORE_SWITCH = frozenset(
 )
 AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase.STABLE})
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
-#: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
-MAX_REVERSIONS = 2
 
 
 def determine(s: Snapshot) -> Situation:
@@ -154,31 +151,7 @@ def _reverted(context: Context) -> Situation | None:
     s = context.s
     if s.status.phase not in AFTER_SWITCH or context.from_ is None:
         return None
-    return _put_back(s, context.to)
-
-
-def _put_back(s: Snapshot, active: Revision) -> Situation | None:
-    if missing_services(s, active) or pointing_at(s, active):
-        return None
-    switch = switch_to(s, active)
-    astray = [patch for patch in switch.patches if patch.selector != patch.former_selector]
-    if not astray:
-        return None
-    name = astray[0].service
-    others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
-    if s.status.traffic.reversions >= MAX_REVERSIONS:
-        return Waiting(
-            Reason.TRAFFIC_REVERTED,
-            f"Service {name}: its selector was changed by {others} {MAX_REVERSIONS + 1} times; take the selector out "
-            "of what that manager applies. Nothing that it selects is scaled away meanwhile",
-            stalled=True,
-        )
-    return Acting(
-        SwitchServices(tuple(astray), s.epoch),
-        Reason.TRAFFIC_REVERTED,
-        f"Service {name} was changed by {others}; pointing it back at {active.version}",
-        {"reversions": s.status.traffic.reversions + 1},
-    )
+    return put_back(s, context.to)
 
 
 def _steady(s: Snapshot) -> Situation:
@@ -222,7 +195,7 @@ def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
     """What must be true of the active revision before anything new begins."""
     if (missing := repair(s, active)) is not None:
         return missing
-    if (dispute := _put_back(s, active)) is not None:
+    if (dispute := put_back(s, active)) is not None:
         return dispute
     name = policy(s, active).traffic.config_map
     colour = str(s.status.traffic.current)

@@ -246,6 +246,9 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
         update["migrations"] = migrations
     if "schema_floor" in changes:
         update["schema_floor"] = changes.pop("schema_floor")
+    serving = changes.pop("serving", None)
+    if serving is not None:
+        update["traffic"] = _shared(status, serving, 100).model_copy(update={"current": serving})
     if "green_share" in changes and status.upgrade is not None:
         update["traffic"] = _shared(status, status.upgrade.to_colour, changes.pop("green_share"))
     if status.upgrade is not None and changes:
@@ -338,9 +341,7 @@ def _finish(
     announcements: tuple[Announcement, ...] = (),
 ) -> Plan:
     status = status.model_copy(update={"epoch": s.epoch, "observed_generation": s.generation})
-    if s.spec is None and not rejected and s.generation != s.status.observed_generation:
-        told = "; ".join(str(finding) for finding in s.findings[:3])
-        announcements = (*announcements, Announcement(Reason.INVALID_SPEC, told, warning=True))
+    unread = "; ".join(str(finding) for finding in s.findings[:3]) if s.spec is None and not rejected else ""
     status = status.model_copy(
         update={
             "conditions": conditions(
@@ -349,10 +350,13 @@ def _finish(
                 stalled=stalled,
                 rejected=rejected,
                 behind=_behind(s, status),
+                unread=unread,
                 now=s.now,
             )
         }
     )
+    if unread and s.generation != s.status.observed_generation:
+        announcements = (*announcements, Announcement(Reason.INVALID_SPEC, unread, warning=True))
     return Plan(status, effect, wake_at, again, announcements)
 
 

@@ -9,7 +9,7 @@ KEPT_REVISIONS = 5
 
 
 def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
-    """Objects of revisions past the limit, and anything that a finished upgrade left running."""
+    """Objects of revisions past the limit, and preview Services that a finished upgrade left."""
     active = s.active
     if active is None:
         return ()
@@ -21,12 +21,8 @@ def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
     ]
     others = [hash_ for hash_ in s.revisions if hash_ not in recent]
     doomed = frozenset(others[: max(0, len(s.revisions) - 1 - KEPT_REVISIONS)])
-    # A standby at zero pods costs nothing and is a quick way back; anything else of no role goes.
-    objects = [
-        ("Deployment", workload.name)
-        for workload in s.workloads
-        if workload.revision in doomed or (workload.revision not in s.revisions)
-    ]
+    # A Deployment whose record cannot be read may be a newer operator's: it is left alone.
+    objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision in doomed]
     objects += [
         ("Service", name)
         for _, service in services_of(active)

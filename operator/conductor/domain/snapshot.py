@@ -77,6 +77,7 @@ class JobState:
     failed: bool
     answer: Mapping[str, Any] | None = None
     message: str = ""
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)

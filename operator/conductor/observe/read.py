@@ -133,7 +133,17 @@ def job(obj: Object, pods: Sequence[Object]) -> JobState:
         failed=failed.get("status") == "True",
         answer=answer,
         message=message or failed.get("message", ""),
+        exit_code=_exit_code(own),
     )
+
+
+def _exit_code(pods: Sequence[Object]) -> int | None:
+    for item in pods:
+        for status in (item.get("status") or {}).get("containerStatuses") or []:
+            code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+            if isinstance(code, int):
+                return code
+    return None
 
 
 def _answer(pods: Sequence[Object]) -> tuple[Mapping[str, Any] | None, str]:

@@ -68,8 +68,8 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     )
 
 
-def configure_logging() -> None:
-    """One JSON line per event on standard output."""
+def configure_logging(level: str) -> None:
+    """One JSON line per event on standard output, from `level` (debug, info, warning, error) on."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -78,6 +78,7 @@ def configure_logging() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(
@@ -173,16 +174,14 @@ class Operator:
             metrics.PASS_ERRORS.labels("Defect").inc()
             _log.exception("pass ended in a defect", namespace=key[0], release=key[1])
             after = 10.0
-        if after is None:
-            self.turns.forget(key)
-        else:
+        if after is not None:
             self.turns.ask(key, after)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the operator until SIGTERM or SIGINT."""
     options = parse_options(arguments)
-    configure_logging()
+    configure_logging(os.environ.get("CONDUCTOR_LOG_LEVEL", "info"))
     operator = Operator(options)
     server = health.serve(options.port, operator.alive, operator.ready)
     operator.start()

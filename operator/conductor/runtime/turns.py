@@ -48,11 +48,6 @@ class Turns:
             self._running.discard(key)
             self._changed.notify_all()
 
-    def forget(self, key: Key) -> None:
-        """The release is gone."""
-        with self._changed:
-            self._due.pop(key, None)
-
     def waiting(self) -> int:
         """How many releases have a turn coming."""
         with self._changed:

@@ -76,13 +76,6 @@ def test_a_negative_delay_is_now(turns: Turns) -> None:
     assert turns.take() == (A, 0.0)
 
 
-def test_forgetting_takes_what_is_waiting_away(turns: Turns) -> None:
-    turns.ask(A, 60)
-    turns.forget(A)
-    turns.forget(B)
-    assert turns.waiting() == 0
-
-
 def test_closing_sends_everybody_home_even_with_turns_left(turns: Turns) -> None:
     got: list[object] = []
     waiters = [threading.Thread(target=lambda: got.append(turns.take())) for _ in range(3)]

@@ -16,7 +16,10 @@ from conductor.domain.phases.context import Context
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import JobState
 
-_MIGRATE_ATTEMPTS = 3
+_ATTEMPTS = 3
+#: The runner ends with 1 when another attempt would end the same way, with 2 when it may not.
+_FAILED_FOR_GOOD = 1
+_WORTH_RETRYING = 2
 _WELL_ENDED: Mapping[str, frozenset[str]] = {
     "expand": frozenset({"expanded", "migrated", "contracted", "not-applicable"}),
     "migrate": frozenset({"migrated", "contracted", "not-applicable"}),
@@ -81,6 +84,8 @@ def expanding(context: Context) -> Situation:
     if (pending := start_or_wait(context, "expand", {"expanded": True})) is not None:
         return pending
     outcome = read(job_of(context, "expand"), "expand")
+    if not outcome.well and _exit_code(context, "expand") == _WORTH_RETRYING and _more(context):
+        return _again(context, Phase.EXPANDING, Reason.EXPAND_FAILED, outcome.message)
     if not outcome.well:
         return Failing(
             Reason.EXPAND_FAILED,
@@ -112,18 +117,28 @@ def migrating(context: Context) -> Situation:
         )
     if outcome.well:
         return Advancing(Phase.VERIFYING, Reason.STARTED, outcome.message, {"migrations": outcome.status})
-    if context.upgrade.attempt < _MIGRATE_ATTEMPTS:
-        return Advancing(
-            Phase.MIGRATING,
-            Reason.MIGRATE_FAILED,
-            f"attempt {context.upgrade.attempt} failed, trying again from its cursor ({outcome.message})",
-            {"attempt": context.upgrade.attempt + 1},
-        )
+    if _exit_code(context, "migrate") != _FAILED_FOR_GOOD and _more(context):
+        return _again(context, Phase.MIGRATING, Reason.MIGRATE_FAILED, outcome.message)
     return Failing(
         Reason.MIGRATE_FAILED,
-        f"spec.migrations: the migrate step failed {_MIGRATE_ATTEMPTS} times ({outcome.message})",
+        f"spec.migrations: the migrate step failed in attempt {context.upgrade.attempt} ({outcome.message})",
         Outcome.REFUSED,
     )
+
+
+def _exit_code(context: Context, verb: str) -> int | None:
+    job = job_of(context, verb)
+    return job.exit_code if job else None
+
+
+def _more(context: Context) -> bool:
+    return context.upgrade.attempt < _ATTEMPTS
+
+
+def _again(context: Context, phase: Phase, reason: Reason, message: str) -> Advancing:
+    attempt = context.upgrade.attempt
+    said = f"attempt {attempt} failed, trying again ({message})"
+    return Advancing(phase, reason, said, {"attempt": attempt + 1})
 
 
 def contract_due(context: Context) -> bool:
@@ -182,8 +197,8 @@ def back_out_schema(context: Context) -> Situation | None:
         )
     return Waiting(
         Reason.BACKOUT_FAILED,
-        f"spec.migrations: the backout step failed, {context.upgrade.from_} serves on the expanded schema "
-        f"({outcome.message}); mend it, then annotate "
+        f"spec.migrations: the backout step failed, {context.upgrade.from_} serves and what the expand step "
+        f"added may still be there ({outcome.message}); mend it, then annotate "
         f"{names.ANNOTATION_RETRY}={context.upgrade.id}/backout/{context.upgrade.attempt}",
         stalled=True,
     )

@@ -38,12 +38,11 @@ def rolling_back(context: Context) -> Situation:
             switch_to(context.s, target),
             Reason.SWITCHING,
             f"pointing all Services back at {target.version}",
-            {"switched_back_at": context.s.now},
+            {"switched_back_at": context.s.now, "serving": upgrade.from_colour},
         )
     if upgrade.switched_back_at is None:
-        return Advancing(
-            Phase.ROLLING_BACK, Reason.PROVING_ROUTING, "traffic is back", {"switched_back_at": context.s.now}
-        )
+        done = {"switched_back_at": context.s.now, "serving": upgrade.from_colour}
+        return Advancing(Phase.ROLLING_BACK, Reason.PROVING_ROUTING, "traffic is back", done)
     if (move := hand_over(context.s, target, context.to)) is not None and isinstance(move, Acting):
         return move
     colour = upgrade.from_colour
@@ -136,6 +135,16 @@ def _remove_candidate(context: Context) -> Situation | None:
         ("Service", name)
         for _, service in services_of(to)
         if (name := names.preview_name(service.name)) in s.services and s.services[name].release == s.name
+    ]
+    kept = {service.name for _, service in services_of(context.from_)} if context.from_ else set()
+    # Only the candidate declares these: with its pods gone they would select nothing.
+    objects += [
+        ("Service", service.name)
+        for _, service in services_of(to)
+        if context.from_ is not None
+        and service.name not in kept
+        and (state := s.services.get(service.name)) is not None
+        and state.release == s.name
     ]
     if objects:
         return Acting(DeleteObjects(tuple(objects)), Reason.DRAINING, f"removing {to.version}")

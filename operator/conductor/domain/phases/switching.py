@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
+from conductor.domain.dispute import put_back
 from conductor.domain.effects import CreateObject, PublishColour
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
@@ -16,6 +17,7 @@ from conductor.domain.situation import Acting, Advancing, Failing, Situation, Wa
 _PROOF_PATIENCE = timedelta(seconds=60)
 #: Answers to our own requests wake nobody; users are moving, so they are looked at often.
 _PROOF_POLL = timedelta(seconds=0.2)
+_HOLD_POLL = timedelta(seconds=5)
 
 
 def switching(context: Context) -> Situation:
@@ -31,7 +33,9 @@ def switching(context: Context) -> Situation:
     if not upgrade.took_traffic and (found := trouble(s, to)) is not None:
         return Failing(*found, outcome=Outcome.REFUSED)
     if (lost := lost_readiness(s, to)) is not None:
-        return Failing(Reason.READINESS_LOST, lost)
+        return _fail_or_hold(context, Reason.READINESS_LOST, lost)
+    if upgrade.switched_at is not None and (dispute := put_back(s, to)) is not None:
+        return dispute
     if not pointing_at(s, to):
         return Acting(
             switch_to(s, to),
@@ -43,13 +47,21 @@ def switching(context: Context) -> Situation:
     gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
     if gap is not None:
         if s.now - since > _PROOF_PATIENCE:
-            return Failing(Reason.ROUTING_UNPROVEN, gap)
+            return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, gap)
         return Waiting(Reason.PROVING_ROUTING, gap, s.now + _PROOF_POLL)
     if (move := hand_over(s, to, context.from_)) is not None:
         return move
     if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
         return publish
     return Advancing(Phase.SOAKING, Reason.SOAKING, f"all traffic is on {to.version}")
+
+
+def _fail_or_hold(context: Context, reason: Reason, message: str) -> Situation:
+    """Take the switch back; a first install has nothing to go back to, and its Service may have users already."""
+    if context.from_ is not None or not context.upgrade.took_traffic:
+        return Failing(reason, message)
+    held = f"{message}; there is no former version to go back to, so what serves is left as it is"
+    return Waiting(reason, held, context.s.now + _HOLD_POLL, stalled=True)
 
 
 def publish_colour(context: Context, colour: str) -> Acting | None:

@@ -1,0 +1,37 @@
+"""Somebody else points a Service away from where it should be: answered twice, then people have to settle it."""
+
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.domain.effects import SwitchServices
+from conductor.domain.revision import Revision
+from conductor.domain.routing import missing_services, pointing_at, switch_to
+from conductor.domain.situation import Acting, Situation, Waiting
+from conductor.domain.snapshot import Snapshot
+
+#: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
+MAX_REVERSIONS = 2
+
+
+def put_back(s: Snapshot, active: Revision) -> Situation | None:
+    """Point Services back at the revision that should serve; None where they do."""
+    if missing_services(s, active) or pointing_at(s, active):
+        return None
+    switch = switch_to(s, active)
+    astray = [patch for patch in switch.patches if patch.selector != patch.former_selector]
+    if not astray:
+        return None
+    name = astray[0].service
+    others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
+    if s.status.traffic.reversions >= MAX_REVERSIONS:
+        return Waiting(
+            Reason.TRAFFIC_REVERTED,
+            f"Service {name}: its selector was changed by {others} {MAX_REVERSIONS + 1} times; take the selector out "
+            "of what that manager applies. Nothing that it selects is scaled away meanwhile",
+            stalled=True,
+        )
+    return Acting(
+        SwitchServices(tuple(astray), s.epoch),
+        Reason.TRAFFIC_REVERTED,
+        f"Service {name} was changed by {others}; pointing it back at {active.version}",
+        {"reversions": s.status.traffic.reversions + 1},
+    )
