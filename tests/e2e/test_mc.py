@@ -1,0 +1,172 @@
+"""mc is upgraded with its data while users read and write: through, refused at each gate, and taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.kube import Kube
+from harness.load_run import LoadRun
+from harness.load_summary import LoadSummary
+from harness.mc_install import HISTORY_ROWS, Mc
+from harness.namespaces import namespace
+
+FIRST, SECOND, BAD, SLOW = "1.0.0", "1.1.0", "1.2.0-bad", "1.2.1-slow"
+MIGRATION = Path(__file__).resolve().parents[2] / "controlplane" / "migrations" / SECOND
+#: Fewer verification requests than in production, but enough to tell 5 % of errors from 1 % nearly always.
+VALUES = {
+    "api.replicas": 2,
+    "api.resources.requests.cpu": "100m",
+    "soak": "10s",
+    "traffic.switchHealth.window": "20s",
+    "traffic.switchHealth.missRate": 0.05,
+    # A busy machine is slow as well; only one test here is about slowness.
+    "traffic.switchHealth.p95LatencyMs": 5000,
+}
+SLOWNESS_COUNTS = VALUES | {"traffic.switchHealth.p95LatencyMs": 900}
+RATE = 160
+#: An upgrade that stands still for so long has failed.
+PATIENCE_SECONDS = 110.0
+#: An object in the way of expand.sql: it has the name and the arguments of a function there, but another result.
+CONFLICT = (
+    "CREATE FUNCTION executions_owner_join(owner_name text, owner_email text)"
+    " RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+)
+MEND = "DROP FUNCTION executions_owner_join(text, text)"
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
+
+
+@pytest.fixture(scope="module")
+def plane(kube: Kube, operator: None, request: pytest.FixtureRequest) -> Iterator[Mc]:
+    """mc 1.0.0 over a database with history, which the tests of this module upgrade one after the other."""
+    before = request.session.testsfailed
+    with namespace(kube, "mc", failed=lambda: request.session.testsfailed > before) as name:
+        installed = Mc(kube, name, values=VALUES)
+        installed.install()
+        yield installed
+
+
+def users_of(plane: Mc, **changes: Any) -> LoadRun:
+    return LoadRun(plane.kube, plane.load(**{"rate": RATE, **changes}), name="mc-users")
+
+
+def number(plane: Mc, query: str) -> int:
+    return int(plane.sql(query).strip())
+
+
+def assert_nobody_lost_anything(summary: LoadSummary) -> None:
+    assert not summary.faults(), summary.line()
+    assert summary.writes.verified
+    assert summary.creates >= 0.3 * summary.requests
+
+
+def deployments(plane: Mc) -> dict[str, int]:
+    """Name and generation of what runs."""
+    found = plane.kube.objects("Deployment", plane.namespace)
+    return {item["metadata"]["name"]: item["metadata"]["generation"] for item in found}
+
+
+def pods(plane: Mc) -> set[str]:
+    found = plane.kube.objects("Pod", plane.namespace, labels="maestro-conductor.io/component")
+    return {item["metadata"]["uid"] for item in found}
+
+
+@pytest.fixture
+def plane_in_which_expand_fails(plane: Mc) -> Iterator[Mc]:
+    """As long as the test lasts; afterwards the version that served is asked for again."""
+    old = plane.release.status()["activeVersion"]
+    plane.sql(CONFLICT)
+    yield plane
+    plane.sql(MEND)
+    plane.ask_for(old)
+    plane.release.wait_settled(old, deadline_seconds=PATIENCE_SECONDS)
+
+
+def test_a_failing_expand_leaves_blue_untouched(plane_in_which_expand_fails: Mc) -> None:
+    plane = plane_in_which_expand_fails
+    release = plane.release
+    old = release.status()["activeVersion"]
+    before = deployments(plane), pods(plane)
+    with users_of(plane) as users:
+        plane.ask_for(SECOND)
+        upgrade = release.wait_upgrade(SECOND, outcomes=("Refused",), deadline_seconds=PATIENCE_SECONDS)
+        assert (deployments(plane), pods(plane)) == before
+        summary = users.stop()
+    assert upgrade.reason == "ExpandFailed"
+    assert "1.1.0/expand.sql line 7: cannot change return type" in upgrade.message
+    stalled = release.wait_condition("Stalled", reason="RolledBack", deadline_seconds=20)
+    assert "spec.migrations" in stalled["message"]
+    assert [phase.phase for phase in upgrade.timeline] == ["Preflight", "Expanding", "BackingOut"]
+    assert_nobody_lost_anything(summary)
+    assert set(summary.versions) == {old}
+    assert number(plane, "SELECT count(*) FROM executions WHERE owner IS NULL") == 0
+
+
+def test_an_upgrade_takes_its_data_along_while_both_versions_write(plane: Mc) -> None:
+    release = plane.release
+    with users_of(plane) as users:
+        plane.ask_for(SECOND)
+        release.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(SECOND, deadline_seconds=20)
+        while_both_write = number(plane, (MIGRATION / "divergence.sql").read_text())
+        migrated = release.status()["migrations"]
+        upgrade = release.wait_upgrade(SECOND, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        summary = users.stop()
+    assert while_both_write == 0
+    assert (migrated["state"], migrated["divergence"]) == ("migrated", 0)
+    assert migrated["rowsDone"] >= HISTORY_ROWS
+    assert_nobody_lost_anything(summary)
+    assert set(summary.versions) == {FIRST, SECOND}
+    assert [phase.phase for phase in upgrade.timeline] == [
+        *("Preflight", "Expanding", "BringingUp", "Migrating", "Verifying"),
+        *("Switching", "Soaking", "Closing", "Contracting"),
+    ]
+    assert release.status()["migrations"]["state"] == "contracted"
+    columns = "SELECT json_agg(column_name ORDER BY 1) FROM information_schema.columns WHERE table_name = 'executions'"
+    names = json.loads(plane.sql(columns))
+    assert "owner" not in names
+    assert {"owner_name", "owner_email"} < set(names)
+    number_of_row = "substr(name, 9)"
+    moved = (
+        "SELECT count(*) FROM executions WHERE tenant LIKE 'history-%'"
+        f" AND owner_name = 'Person ' || {number_of_row}"
+        f" AND owner_email = 'person-' || {number_of_row} || '@example.com'"
+    )
+    assert number(plane, moved) == HISTORY_ROWS
+
+
+def test_a_bad_version_is_refused_before_a_user_meets_it(plane: Mc) -> None:
+    release = plane.release
+    old = release.status()["activeVersion"]
+    with users_of(plane) as users:
+        plane.ask_for(BAD)
+        upgrade = release.wait_upgrade(BAD, outcomes=("Refused",), deadline_seconds=PATIENCE_SECONDS)
+        summary = users.stop()
+    assert upgrade.reason == "Unhealthy"
+    assert upgrade.switched_at is None
+    assert_nobody_lost_anything(summary)
+    assert set(summary.versions) == {old}
+
+
+def test_a_version_that_is_slow_for_users_only_is_taken_back(plane: Mc) -> None:
+    release = plane.release
+    old = release.status()["activeVersion"]
+    colour = release.status()["traffic"]["current"]
+    with users_of(plane, rate=300) as users:
+        plane.values = SLOWNESS_COUNTS
+        plane.ask_for(SLOW)
+        upgrade = release.wait_upgrade(SLOW, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(old, deadline_seconds=30, only=True)
+        summary = users.stop()
+    assert upgrade.reason == "Unhealthy"
+    assert "p95" in upgrade.message
+    assert summary.versions[SLOW].answers > 0
+    assert_nobody_lost_anything(summary)
+    status = release.status()
+    assert (status["activeVersion"], status["traffic"]["current"]) == (old, colour)
+    assert status["failedDigest"]
