@@ -12,14 +12,13 @@ from cluster.errors import ClusterError
 from cluster.interface import Cluster
 from cluster.local import LocalCluster
 from conductor.cli.style import lasting
+from demo import ownership
 from demo.board import Board
 from demo.errors import DemoError
 from demo.options import Options
 from harness import operator_install
 from harness.kube import Kube, connect
 from harness.namespaces import delete_namespace
-
-CRD = "controlplanereleases.maestro-conductor.io"
 
 
 def take_down(options: Options, cluster: Cluster, board: Board) -> None:
@@ -73,24 +72,24 @@ def clients_of(kubeconfig: str) -> list[tuple[int, str]]:
 
 
 def remove_from(kube: Kube, options: Options, board: Board) -> list[str]:
-    """Delete namespaces, operator and resource definition; answers what is still there."""
+    """Delete what the demo brought and nothing else; answers what of it is still there."""
     for name in own_namespaces(kube, options):
         board.say(f"  {board.style.mark('now')} deleting namespace {name}")
         delete_namespace(kube, name)
-    defined = kube.get("CustomResourceDefinition", CRD) is not None
-    others = kube.objects("ControlPlaneRelease") if defined else []
-    if others:
-        names = ", ".join(f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in others)
-        board.say(f"  {board.style.mark('warn')} the operator stays: it looks after {names}")
-        return own_namespaces(kube, options)
-    if operator_install.is_installed(kube):
-        board.say(f"  {board.style.mark('now')} uninstalling the operator")
-        operator_install.uninstall(kube)
-    delete_namespace(kube, operator_install.NAMESPACE)
-    kube.delete("CustomResourceDefinition", CRD)
+    others = ownership.other_releases(kube)
+    if not ownership.is_ours(kube, operator_install.NAMESPACE):
+        board.say(f"  {board.style.mark('skipped')} the operator stays as it was: the demo did not bring it")
+    elif others:
+        board.say(f"  {board.style.mark('skipped')} the operator stays: it looks after {', '.join(others)}")
+    else:
+        board.say(f"  {board.style.mark('now')} removing the operator and its resource definition")
+        ownership.remove_operator(kube)
+    if ownership.is_ours(kube, ownership.MONITORING):
+        board.say(f"  {board.style.mark('now')} removing Prometheus")
+        ownership.remove_prometheus(kube)
     return own_namespaces(kube, options)
 
 
 def own_namespaces(kube: Kube, options: Options) -> list[str]:
-    names = [str(item["metadata"]["name"]) for item in kube.objects("Namespace")]
-    return [name for name in names if name == options.namespace or name.startswith(f"{options.users}-")]
+    found = sorted(ownership.namespaces(kube))
+    return [name for name in found if name == options.namespace or name.startswith(f"{options.users}-")]

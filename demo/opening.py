@@ -57,6 +57,8 @@ def fact(label: str, text: str, style: Style) -> list[str]:
 def commands_lines(options: Options, style: Style) -> list[str]:
     """Three commands to try, and the line that makes them work in a shell."""
     chosen = f"MC_CLUSTER_INSTANCE={shlex.quote(options.instance)} " if options.instance else ""
+    asked = os.environ.get("MC_CLUSTER", "")
+    chosen = f"MC_CLUSTER={shlex.quote(asked)} {chosen}" if asked else chosen
     where = f"-n {options.namespace}"
     return [
         "  The cluster stays. In this folder:",

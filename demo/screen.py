@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from conductor.cli.render import (
+    LABEL,
     field,
     health_lines,
     message_lines,
     phase,
     traffic_lines,
     version_of,
-    wrapped,
 )
 from conductor.cli.style import Style, between, clock
 from conductor.cli.view import FAILED_OUTCOMES, UPGRADE_PHASES, Release, Step, Upgrade
@@ -24,6 +25,7 @@ COLUMNS = 3
 NAME, TIME = 11, 7
 GOING_BACK = ("RollingBack", "BackingOut")
 BAR = 24
+MOST_REASON_LINES = 4
 INDENT = "    "
 
 
@@ -42,10 +44,19 @@ def upgrade_lines(
     lines += ["", field("Phase", phase(release, now, style)), *message_lines(release, style)]
     moving = release.upgrade
     if because:
-        lines += wrapped("Because", because, style, style.mark("back"))
+        lines += because_lines(because, style)
     elif moving is not None and moving.health is not None:
         lines += health_lines(moving.health, now, style)
     return ["" if not line else f"{INDENT}{line}" for line in lines]
+
+
+def because_lines(because: str, style: Style) -> list[str]:
+    """A reason may hold a URL that is longer than a line, so words are broken here."""
+    lines = textwrap.wrap(because, style.width - LABEL - 3, break_on_hyphens=False)[:MOST_REASON_LINES]
+    return [
+        field("" if index else "Because", f"{' ' if index else style.mark('back')} {line}")
+        for index, line in enumerate(lines)
+    ]
 
 
 def strip_lines(release: Release, now: datetime, style: Style) -> list[str]:

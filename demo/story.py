@@ -10,7 +10,7 @@ from functools import partial
 
 from cluster import images
 from cluster.interface import Cluster
-from demo import plane
+from demo import ownership, plane
 from demo.board import Board, Step, step
 from demo.options import RELEASE, Options
 from demo.parts import run_cluster
@@ -44,10 +44,13 @@ class Story:
     took: dict[str, float] = field(default_factory=dict)
 
     def play(self) -> Evidence:
+        before = self._namespaces_before()
         self._start_cluster()
         with ExitStack() as ending:
             kube = ending.enter_context(connect())
             self._install_operator(kube)
+            if before is not None:
+                ownership.mark_new(kube, before)
             release = self._install_plane(kube)
             self._fill(kube)
             with self._step("users") as now:
@@ -76,6 +79,14 @@ class Story:
             if upgrade.outcome != asked.outcome:
                 break
         return ended
+
+    def _namespaces_before(self) -> set[str] | None:
+        """What there was, in a cluster that is not ours; nothing where the whole cluster is the demo's."""
+        if self.cluster.way != "existing":
+            return None
+        os.environ.update(self.cluster.environment())
+        with connect() as kube:
+            return ownership.namespaces(kube)
 
     @contextmanager
     def _step(self, key: str) -> Iterator[Step]:

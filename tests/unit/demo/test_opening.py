@@ -57,13 +57,16 @@ def test_every_line_fits_80_columns() -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_another_instance_stands_in_the_commands() -> None:
+def test_another_cluster_stands_in_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MC_CLUSTER", raising=False)
     standard = "\n".join(commands_lines(Options(), Style()))
     assert 'eval "$(scripts/cluster.sh env)"' in standard
     assert "kubectl get cpr -n mc-demo -w" in standard
     other = "\n".join(commands_lines(Options(instance="second"), Style()))
     assert 'eval "$(MC_CLUSTER_INSTANCE=second scripts/cluster.sh env)"' in other
     assert "MC_CLUSTER_INSTANCE=second make demo-down" in other
+    monkeypatch.setenv("MC_CLUSTER", "existing")
+    assert "MC_CLUSTER=existing make demo-down" in "\n".join(commands_lines(Options(), Style()))
 
 
 def test_options_have_the_standard_of_make_demo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,14 @@ def test_what_is_taken_back_says_why_instead_of_the_last_verdict() -> None:
     assert not any(line.startswith("    Health") for line in lines)
 
 
+def test_a_reason_with_a_long_url_stays_within_the_screen() -> None:
+    because = "Unhealthy: 12 of 325 requests failed, the last with GET /executions?" + "query%20" * 60
+    lines = upgrade_lines(read_release(CASES["soaking"]()), None, NOW, Style(width=80), because=because)
+    assert max(map(len, lines)) <= 80
+    assert lines[-4].startswith("    Because    ↩ Unhealthy: 12 of 325")
+    assert all(line.startswith(" " * 17) for line in lines[-3:])
+
+
 def test_a_refusal_is_good_where_it_was_meant() -> None:
     last = read_release(CASES["rolled_back"]()).last
     assert last is not None
