@@ -32,7 +32,9 @@ def take_down(options: Options, cluster: Cluster, board: Board) -> None:
         left = remove_cluster(cluster, board)
     if left:
         raise DemoError("still there after everything was removed:\n  " + "\n  ".join(left))
-    board.say(f"  {board.style.mark('good')} nothing of the demo is left ({lasting(time.monotonic() - started)})")
+    board.say(
+        f"  {board.style.mark('good')} nothing of the demo is left ({lasting(time.monotonic() - started)})"
+    )
 
 
 def remove_cluster(cluster: Cluster, board: Board) -> list[str]:
