@@ -62,9 +62,11 @@ class _Probe:
                 number = self._given
                 self._given += 1
             request = self.order.requests[number % len(self.order.requests)]
+            begun = time.monotonic()
             self._record(send(self.order.address, request))
             if number >= self.order.budget:
-                self._off.wait(pause)
+                # A slow answer counts towards the pause, or a slow version would never get enough requests.
+                self._off.wait(max(0.0, begun + pause - time.monotonic()))
 
     def _path_is_up(self) -> bool:
         if self.sample.sent or time.monotonic() - self._begun >= _PATH_PATIENCE_SECONDS:

@@ -47,6 +47,8 @@ def explain(verdict: VerdictStatus, spec: ReleaseSpec) -> str:
             f"spec.metrics.prometheus.url: {url} does not answer ({verdict.message}); correct the URL or "
             "let the operator's namespace reach it"
         )
+    if verdict.verdict is Verdict.NO_DATA and verdict.requests:
+        return f"{verdict.message}; our own requests add to them"
     if verdict.verdict is Verdict.NO_DATA:
         return (
             f"spec.metrics.prometheus: {url} gives no verdict ({verdict.message}); see that the pods are scraped "
@@ -57,7 +59,7 @@ def explain(verdict: VerdictStatus, spec: ReleaseSpec) -> str:
 
 def failing_verdict(verdict: VerdictStatus) -> Failing:
     """The candidate broke its limits."""
-    return Failing(Reason.UNHEALTHY, verdict.message, Outcome.ROLLED_BACK)
+    return Failing(Reason.UNHEALTHY, verdict.message, Outcome.ROLLED_BACK, {"last_verdict": verdict})
 
 
 def approval_wait(context: Context, step: str) -> Situation:

@@ -87,9 +87,11 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
                 f"surge of {len(wave)} before shedding {component.name}",
             )
         if len(ready) < base + len(wave):
-            return Waiting(
-                Reason.SHEDDING, f"standby of {component.name}: {len(ready)}/{base + len(wave)} pods ready"
-            )
+            waits = f"standby of {component.name}: {len(ready)}/{base + len(wave)} pods ready"
+            found = trouble(s, losing)
+            if found is None:
+                return Waiting(Reason.SHEDDING, waits)
+            return Waiting(found[0], f"{waits}; {found[1]}", stalled=True)
         return Acting(
             DeletePods(tuple((pod.name, pod.uid) for pod in wave)),
             Reason.SHEDDING,

@@ -41,7 +41,7 @@ def switching(context: Context) -> Situation:
             switch_to(s, to),
             Reason.SWITCHING,
             f"pointing all Services at {to.version}",
-            {"took_traffic": True, "switched_at": s.now},
+            {"took_traffic": True, "switched_at": s.now, "serving": upgrade.to_colour},
         )
     since = upgrade.switched_at or s.now
     gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
