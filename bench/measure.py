@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,9 @@ from harness.load_run import LoadRun
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT, LoadSummary, merge
 from harness.mc_install import Mc
 from harness.namespaces import namespace
-from harness.podinfo import NEW_VERSION, OLD_VERSION
+from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions
+from harness.releases import Release
+from harness.waiting import wait_for_objects
 from scenarios.applications import Application, Podinfo
 from scenarios.tables import columns, comparison, seconds
 from scenarios.upgrades import Measured, upgrade_under_load, wait_started, watch_live
@@ -116,40 +119,97 @@ def podinfo(kube: Kube, options: argparse.Namespace) -> Finding:
 
 
 def rollback(kube: Kube, options: argparse.Namespace) -> Finding:
-    """mc: after the decision to go back, the last answer of the bad colour."""
-    rows = [["try", "outcome", "failed", "traffic back after", "new clients", "keep-alive clients"]]
-    data: list[dict[str, Any]] = []
-    broken: list[str] = []
+    """After the decision to go back: the last answer of the losing colour.
+
+    1.2.1-slow is taken back by the operator itself, soon after the switch; the others by annotation
+    once the soak has moved every client, so that those with kept connections are on the losing colour.
+    """
+    tries = options.runs or 5
+    outcome = Rollbacks()
     with namespace(kube, "bench") as name:
-        application = Mc(kube, name, first_version="1.1.0", values=MC_VALUES)
+        slow = Mc(kube, name, first_version="1.1.0", values=MC_VALUES)
+        outcome.add(slow, "1.2.1-slow", tries)
+    with namespace(kube, "bench") as name:
+        outcome.add(Mc(kube, name, values=MC_VALUES), "1.1.0", tries, command=True)
+    with namespace(kube, "bench") as name:
+        outcome.add(Podinfo(kube, name, PodinfoOptions(soak="40s")), NEW_VERSION, tries, command=True)
+    return outcome.finding()
+
+
+class Rollbacks:
+    """Tries of several applications, and what was not as promised."""
+
+    def __init__(self) -> None:
+        self.rows = [
+            ["version", "try", "outcome", "failed", "traffic back", "new clients", "keep-alive clients"]
+        ]
+        self.data: list[dict[str, Any]] = []
+        self.broken: list[str] = []
+        self.took: dict[str, list[float]] = {}
+
+    def add(self, application: Application, version: str, tries: int, *, command: bool = False) -> None:
+        """Install, then upgrade and go back as often as asked."""
         application.install()
-        for number in range(1, (options.runs or 5) + 1):
+        follow = roll_back_in_soak if command else watch_live
+        for number in range(1, tries + 1):
             ask = None if number == 1 else retry(application)
-            item = upgrade_under_load(application, f"try {number}", "1.2.1-slow", ask=ask)
-            new, held = item.last_answer_seconds(ONE_SHOT), item.last_answer_seconds(KEEP_ALIVE)
-            rows.append(
-                [
-                    str(number),
-                    item.upgrade.outcome,
-                    str(item.load.failures),
-                    seconds(item.rollback_seconds),
-                    seconds(new),
-                    seconds(held),
-                ]
-            )
-            data.append(item.as_json())
-            broken += [f"try {number}: {fault}" for fault in item.load.faults()]
-            if item.upgrade.outcome != "RolledBack":
-                broken.append(f"try {number}: ended as {item.upgrade.outcome}: {item.upgrade.message}")
-            broken += [
-                f"try {number}: {who} heard the bad colour {took:.1f} s after the decision, promised {limit:.0f} s"
-                for who, took, limit in (
-                    ("new clients", new, NEW_CLIENTS_SECONDS),
-                    ("keep-alive clients", held, KEEP_ALIVE_SECONDS),
+            item = upgrade_under_load(application, f"{version}, {number}", version, ask=ask, watch=follow)
+            self.take(item, version, number)
+
+    def take(self, item: Measured, version: str, number: int) -> None:
+        new, held = item.last_answer_seconds(ONE_SHOT), item.last_answer_seconds(KEEP_ALIVE)
+        cells = [item.upgrade.outcome, str(item.load.failures), seconds(item.rollback_seconds)]
+        self.rows.append([version, str(number), *cells, seconds(new), seconds(held)])
+        self.data.append(item.as_json())
+        where = f"{version}, try {number}"
+        self.broken += [f"{where}: {fault}" for fault in item.load.faults()]
+        if item.upgrade.outcome != "RolledBack":
+            self.broken.append(f"{where}: ended as {item.upgrade.outcome}: {item.upgrade.message}")
+        for who, took, limit in (
+            ("new clients", new, NEW_CLIENTS_SECONDS),
+            ("keep-alive clients", held, KEEP_ALIVE_SECONDS),
+        ):
+            if took is None:
+                continue
+            self.took.setdefault(f"{version}, {who}, of {limit:.0f} s", []).append(took)
+            if took > limit:
+                self.broken.append(
+                    f"{where}: {who} heard it {took:.1f} s after the decision, promised {limit:.0f} s"
                 )
-                if took is not None and took > limit
-            ]
-    return Finding({"tries": data}, columns(rows), broken)
+
+    def finding(self) -> Finding:
+        spread = [
+            f"{what}: median {statistics.median(took):.2f} s, {min(took):.2f} to {max(took):.2f} s"
+            for what, took in self.took.items()
+        ]
+        return Finding({"tries": self.data}, [*columns(self.rows), "", *spread], self.broken)
+
+
+def roll_back_in_soak(release: Release) -> None:
+    """Wait until shedding has moved every client, then ask to go back, and follow that to its end."""
+
+    def shed(item: dict[str, Any]) -> bool:
+        status = item.get("status") or {}
+        if not status.get("upgrade"):
+            raise RuntimeError(f"the upgrade ended before its soak: {status.get('message')}")
+        return status.get("phase") == "Soaking" and status.get("reason") == "Soaking" and shed_is_over(status)
+
+    release.wait(shed, what="Soaking with every client moved", deadline_seconds=300)
+    wait_for_objects(
+        release.kube,
+        "Pod",
+        release.namespace,
+        lambda pods: all("deletionTimestamp" not in pod["metadata"] for pod in pods),
+        what="no pod on its way out",
+        deadline_seconds=60,
+    )
+    release.command("rollback")
+    watch_live(release)
+
+
+def shed_is_over(status: dict[str, Any]) -> bool:
+    """Whether the soak only waits for time: its message then says that the window is open."""
+    return "rollback window open" in status.get("message", "")
 
 
 def refusal(kube: Kube, options: argparse.Namespace) -> Finding:
