@@ -61,7 +61,9 @@ LINT = (
 )
 # Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
 LONG_UNIT = ("tests/unit/controlplane", "tests/unit/domain/test_crashes.py")
-UNIT = (Stage("unit tests", python("-m", "pytest", "tests/unit", *(f"--ignore={path}" for path in LONG_UNIT))),)
+UNIT = (
+    Stage("unit tests", python("-m", "pytest", "tests/unit", *(f"--ignore={path}" for path in LONG_UNIT))),
+)
 DATABASE = (Stage("database and crash tests", python("-m", "pytest", *LONG_UNIT, "tests/migrator")),)
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),

@@ -24,9 +24,7 @@ LONG_SOAK = PodinfoOptions(replicas=2, soak="10m", window="10s")
 PATIENCE_SECONDS = 90.0
 #: Fewer verification requests than in production: what is tested here is not how sure a verdict is.
 MISS_RATE = 0.05
-#: Few requests over kept connections: an application that closes a connection when it ends, without having told its
-#: client, loses what is on the way just then. How often, is for bench-podinfo to say and not for a test.
-USERS = {"keep_alive_clients": 10, "one_shot_clients": 50, "rate": 120}
+USERS = podinfo.SPARING_USERS
 #: From the decision to go back until the last answer of the losing version.
 LIMIT_SECONDS = {ONE_SHOT: 2.0, KEEP_ALIVE: 10.0}
 OWNED_KINDS = ("Service", "Deployment", "ReplicaSet", "Pod", "Job", "ControllerRevision", "EndpointSlice")

@@ -75,7 +75,7 @@ def test_traffic_goes_back_without_an_operator_and_beside_one(kube: Kube, test_n
     assert "rolled-back-by" not in str(release.read()["metadata"].get("annotations"))
 
     operator_install.scale(kube, 0)
-    with LoadRun(kube, podinfo.load_plan(test_namespace)) as load:
+    with LoadRun(kube, podinfo.load_plan(test_namespace, **podinfo.SPARING_USERS)) as load:
         load.wait_requests(500, deadline_seconds=60)
         said = roll_back(release)
         assert said.exit_code == 0, said.text

@@ -16,7 +16,7 @@ from harness.waiting import wait_for_objects, wait_gone
 
 CRD = "controlplanereleases.maestro-conductor.io"
 OPTIONS = PodinfoOptions(replicas=2, soak="10m", window="10s")
-USERS = {"keep_alive_clients": 10, "one_shot_clients": 50, "rate": 120}
+USERS = podinfo.SPARING_USERS
 PATIENCE_SECONDS = 90.0
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]

@@ -122,6 +122,16 @@ def changed(spec: dict[str, Any], **at: Any) -> dict[str, Any]:
     return copied
 
 
+#: Users of tests that move podinfo: few requests over kept connections. An application that closes a connection at
+#: its end without having told its client loses what is on the way just then; `make bench-podinfo` says how often.
+SPARING_USERS: dict[str, int] = {
+    "keep_alive_clients": 5,
+    "keep_alive_rate": 1,
+    "one_shot_clients": 50,
+    "rate": 120,
+}
+
+
 def service_url(namespace: str, path: str = "/version") -> str:
     return f"http://{NAME}.{namespace}.svc.cluster.local{path}"
 
