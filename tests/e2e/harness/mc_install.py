@@ -24,14 +24,17 @@ INSTALL_SECONDS = 180
 #: Rows that are there before the first upgrade; the migration has to move each of them.
 HISTORY_ROWS = 100_000
 HISTORY = """
-INSERT INTO executions (id, tenant, owner, name, state, created_at, started_at, finished_at)
-SELECT gen_random_uuid(), 'history-' || i % 8, 'Person ' || i || ' <person-' || i || '@example.com>', 'history ' || i,
+INSERT INTO executions (id, tenant, {columns}, name, state, created_at, started_at, finished_at)
+SELECT gen_random_uuid(), 'history-' || i % 8, {values}, 'history ' || i,
        'finished', now() - i * interval '20 s', now() - i * interval '19 s', now() - i * interval '18 s'
 FROM generate_series(1, {rows}) AS i;
 INSERT INTO tenants (tenant, executions) SELECT tenant, count(*) FROM executions WHERE tenant LIKE 'history-%'
 GROUP BY tenant ON CONFLICT (tenant) DO UPDATE SET executions = EXCLUDED.executions;
 ANALYZE executions;
 """
+#: Columns and values of an execution's owner: in one column in 1.0.0, in two from 1.1.0 on.
+OWNER_WHOLE = ("owner", "'Person ' || i || ' <person-' || i || '@example.com>'")
+OWNER_SPLIT = ("owner_name, owner_email", "'Person ' || i, 'person-' || i || '@example.com'")
 
 
 @dataclass
@@ -57,7 +60,8 @@ class Mc:
         self.ask_for(self.first_version)
         self.release.wait_settled(self.first_version, deadline_seconds=INSTALL_SECONDS)
         if self.history_rows:
-            self.sql(HISTORY.format(rows=self.history_rows))
+            columns, values = OWNER_WHOLE if self.first_version == "1.0.0" else OWNER_SPLIT
+            self.sql(HISTORY.format(rows=self.history_rows, columns=columns, values=values))
 
     def ask_for(self, version: str) -> None:
         """As a user does it: another version in the values, and `helm upgrade`."""
