@@ -148,7 +148,9 @@ def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
     with users_of(settled) as users:
         settled.apply(wanted)
         wait_shed(settled)
-        users.wait_version(new, deadline_seconds=20, only=True)
+        met = users.wait_version(new, deadline_seconds=20, only=True)
+        # Each client with a kept connection has had its turn on the new version by then.
+        users.wait_requests(met.requests + 10 * USERS["rate"], deadline_seconds=30)
         settled.command("rollback")
         upgrade = settled.wait_upgrade(new, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
         users.wait_version(old, deadline_seconds=20, only=True)
