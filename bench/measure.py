@@ -130,9 +130,9 @@ def rollback(kube: Kube, options: argparse.Namespace) -> Finding:
         slow = Mc(kube, name, first_version="1.1.0", values=MC_VALUES)
         outcome.add(slow, "1.2.1-slow", tries)
     with namespace(kube, "bench") as name:
-        outcome.add(Mc(kube, name, values=MC_VALUES), "1.1.0", tries, command=True)
+        outcome.add(Mc(kube, name, values=MC_VALUES | {"soak": "5m"}), "1.1.0", tries, command=True)
     with namespace(kube, "bench") as name:
-        outcome.add(Podinfo(kube, name, PodinfoOptions(soak="40s")), NEW_VERSION, tries, command=True)
+        outcome.add(Podinfo(kube, name, PodinfoOptions(soak="5m")), NEW_VERSION, tries, command=True)
     return outcome.finding()
 
 
