@@ -66,8 +66,9 @@ def take_fence(connection: Connection[Any], request: Request, settings: Settings
         _refuse_when_older(connection, request, settings)
         if _try_lock(connection):
             break
-        if _standing(connection, request) is Standing.NEWER:
-            _end_older_backend(connection)
+        holder = _holder(connection)
+        if holder is not None and _standing(connection, request, holder) is Standing.NEWER:
+            end_backend_of(connection, holder)
         if time.monotonic() > deadline:
             raise TryAgain(
                 Reason.RUNNER_BUSY,
@@ -126,11 +127,11 @@ def _holder(connection: Connection[Any]) -> Holder | None:
     return Holder(*row) if row else None
 
 
-def _standing(connection: Connection[Any], request: Request) -> Standing:
+def _standing(connection: Connection[Any], request: Request, holder: Holder) -> Standing:
     seen = connection.execute(
         "SELECT EXISTS (SELECT FROM maestro_conductor.events WHERE upgrade = %s)", (request.upgrade,)
     ).fetchone()
-    return standing(request, _holder(connection), upgrade_seen=bool(seen and seen[0]))
+    return standing(request, holder, upgrade_seen=bool(seen and seen[0]))
 
 
 def _refuse_when_older(connection: Connection[Any], request: Request, settings: Settings) -> None:
@@ -138,7 +139,7 @@ def _refuse_when_older(connection: Connection[Any], request: Request, settings: 
     if holder is None:
         return
     check_owner(holder.control_plane, request, settings.adopt_from)
-    if _standing(connection, request) is Standing.OLDER:
+    if _standing(connection, request, holder) is Standing.OLDER:
         raise Refused(
             Reason.SUPERSEDED,
             f"{request.verb.value} attempt {request.attempt} of upgrade {request.upgrade} "
@@ -152,10 +153,11 @@ def _try_lock(connection: Connection[Any]) -> bool:
     return bool(row and row[0])
 
 
-def _end_older_backend(connection: Connection[Any]) -> None:
-    """End the backend that holds the lock, where it is the one that the fence names.
+def end_backend_of(connection: Connection[Any], older: Holder) -> None:
+    """End the backend that holds the lock, where it is still the one of the attempt that was judged older.
 
-    A holder that the fence does not name yet is just raising it: it may be newer than we are.
+    A holder that the fence does not name yet is just raising it, and one that raised it since `older` was read
+    has another token: either may be as new as we are.
     """
     try:
         ended = connection.execute(
@@ -164,8 +166,9 @@ def _end_older_backend(connection: Connection[Any]) -> None:
             FROM pg_locks JOIN maestro_conductor.fence ON backend_pid = pid
             WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s AND objsubid = 2
               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND token = %s
             """,
-            (LOCK_SPACE, RUNNER_LOCK),
+            (LOCK_SPACE, RUNNER_LOCK, older.token),
         ).fetchall()
     except InsufficientPrivilege as error:
         raise TryAgain(

@@ -7,6 +7,8 @@ import pytest
 from tests.migrator.conftest import SOME_ROWS
 from tests.migrator.plane import Outcome, Plane, RunningRunner
 
+from migrator.fence import Holder, end_backend_of
+
 BATCHES = "SELECT count(*) FROM maestro_conductor.events WHERE event = 'batch'"
 BATCHES_OF_ALL_ROWS = 50
 RUNNERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'migrator%'"
@@ -95,6 +97,21 @@ def test_two_runners_of_one_attempt_do_the_work_once(medium: Plane) -> None:
     assert first.exit_code == second.exit_code == 0
     assert without_message(first) == without_message(second)
     assert every_row_once(medium)
+
+
+def test_a_runner_that_raised_the_fence_since_it_was_judged_is_not_ended(
+    backfilling: tuple[Plane, RunningRunner],
+) -> None:
+    """What a second runner of the same attempt reads just before the first one has raised the fence."""
+    plane, runner = backfilling
+    token, attempt = (
+        plane.value(f"SELECT {column} FROM maestro_conductor.fence") for column in ("token", "attempt")
+    )
+    before = Holder("mc", token - 1, "u1", "expand", attempt)
+    with plane.connection() as second:
+        end_backend_of(second, before)
+    plane.wait_for(BATCHES, lambda batches: batches >= 8, "four more batches")
+    assert runner.outcome().exit_code == 0
 
 
 def test_a_second_runner_that_may_not_wait_longer_is_worth_another_try(
