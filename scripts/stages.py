@@ -70,7 +70,21 @@ CLUSTER_UP = (
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
 )
 CLUSTER_DOWN = Stage("cluster down", ("scripts/cluster.sh", "down"), cleans_up=True)
-E2E = (Stage("e2e tests", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e")),)
+E2E_COMMAND = (
+    "scripts/cluster.sh",
+    "exec",
+    "python",
+    "-m",
+    "pytest",
+    "tests/e2e",
+    "--durations=0",
+    "--durations-min=5",
+)
+# Most of an e2e test is waiting: two files at a time share the cluster and the operator.
+E2E = (
+    Stage("e2e tests, two at a time", (*E2E_COMMAND, "-m", "not alone", "-n", "2", "--dist", "loadfile")),
+    Stage("e2e tests, one at a time", (*E2E_COMMAND, "-m", "alone")),
+)
 PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
 
 RUNS: dict[str, tuple[Stage, ...]] = {

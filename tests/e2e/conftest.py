@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -30,9 +32,22 @@ def kube() -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
-def operator(kube: Kube) -> None:
-    """The operator, installed by its chart; it stays, so that the next run need not wait for it."""
-    operator_install.install(kube)
+def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The operator, installed by its chart; it stays, so that the next run need not wait for it.
+
+    Where several processes share the tests, the first one installs it for all: another installation would
+    restart the operator under the others' stories.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        operator_install.install(kube)
+        return
+    shared_by_all = tmp_path_factory.getbasetemp().parent
+    with (shared_by_all / "operator.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installed = shared_by_all / "operator.installed"
+        if not installed.exists():
+            operator_install.install(kube)
+            installed.touch()
 
 
 @pytest.fixture
