@@ -16,8 +16,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
     parser.add_argument("--instance", help="name of a local or kind cluster beside the default one")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    up = verbs.add_parser("up", help="start the cluster, or keep the healthy one")
-    up.add_argument("--audit", action="store_true", help="local way: let the API server write an audit log")
+    verbs.add_parser("up", help="start the cluster, or keep the healthy one")
     verbs.add_parser("down", help="stop it and remove every trace")
     verbs.add_parser("status", help="exit 0 when healthy, else say why not")
     prune = verbs.add_parser(
@@ -50,7 +49,7 @@ def _environment(cluster: Cluster) -> int:
 
 def main() -> int:
     arguments = _arguments()
-    cluster = select(arguments.instance, audit=getattr(arguments, "audit", False))
+    cluster = select(arguments.instance)
     verb = arguments.verb
     if verb == "status":
         return _status(cluster)

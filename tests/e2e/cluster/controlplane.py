@@ -13,6 +13,9 @@ from cluster.rendering import audit_policy
 
 _ETCD = "http://127.0.0.1:2379"
 _PORT = 6443
+#: Room for a whole e2e run several times over; what is older is lost rather than the disk filled.
+_AUDIT_FILE_MEGABYTES = 100
+_AUDIT_FILES = 4
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,6 @@ class ControlPlane:
 
     paths: InstancePaths
     node: Node
-    audit: bool = False
 
     @property
     def authority(self) -> Authority:
@@ -116,11 +118,18 @@ class ControlPlane:
             f"--proxy-client-key-file={pki / 'front-proxy-client.key'}",
             "--profiling=false",
         ]
-        if self.audit:
-            policy = pki / "audit-policy.json"
-            policy.write_text(audit_policy())
-            flags += [f"--audit-policy-file={policy}", f"--audit-log-path={self.paths.logs / 'audit.log'}"]
-        return flags
+        return flags + self._audit_flags()
+
+    def _audit_flags(self) -> list[str]:
+        policy = self.paths.pki / "audit-policy.json"
+        policy.write_text(audit_policy())
+        self.paths.audit.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return [
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={self.paths.audit / 'audit.log'}",
+            f"--audit-log-maxsize={_AUDIT_FILE_MEGABYTES}",
+            f"--audit-log-maxbackup={_AUDIT_FILES - 1}",
+        ]
 
     def wait_ready(self, binaries: Path) -> None:
         argv = [str(binaries / "kubectl"), f"--kubeconfig={self.paths.kubeconfig}", "get", "--raw", "/readyz"]

@@ -52,7 +52,7 @@ def chosen_way() -> str:
     return asked or ("kind" if succeeds(["docker", "info"], timeout=10) else "local")
 
 
-def select(instance: str | None = None, audit: bool = False) -> Cluster:
+def select(instance: str | None = None) -> Cluster:
     """The cluster that the environment asks for."""
     name = instance or os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)
     way = chosen_way()
@@ -60,4 +60,4 @@ def select(instance: str | None = None, audit: bool = False) -> Cluster:
         return ExistingCluster()
     if way == "kind":
         return KindCluster(name)
-    return LocalCluster(name, audit=audit)
+    return LocalCluster(name)

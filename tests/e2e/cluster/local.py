@@ -25,10 +25,10 @@ _TOOLS = ("kubernetes", "helm")
 class LocalCluster:
     """One instance on this machine; instances share the caches and nothing else."""
 
-    def __init__(self, instance: str = DEFAULT_INSTANCE, audit: bool = False) -> None:
+    def __init__(self, instance: str = DEFAULT_INSTANCE) -> None:
         self.paths = InstancePaths(instance)
         self.node = Node(self.paths, 1)
-        self.control_plane = ControlPlane(self.paths, self.node, audit)
+        self.control_plane = ControlPlane(self.paths, self.node)
 
     @property
     def way(self) -> str:

@@ -47,6 +47,11 @@ class InstancePaths:
         return Path("/var/lib") / f"maestro-conductor{self._suffix}"
 
     @property
+    def audit(self) -> Path:
+        """What the API server was asked by the operator; read by tests while the cluster runs."""
+        return self.data / "audit"
+
+    @property
     def logs(self) -> Path:
         """Kept after `down`, because a failed start is read afterwards."""
         return cache_root() / "logs" / self.name

@@ -7,6 +7,8 @@ from pathlib import Path
 from cluster.network import DNS_ADDRESS
 
 PAUSE_IMAGE = "localhost/pause:dev"
+#: Where tests and demo install the operator.
+AUDITED_NAMESPACE = "conductor-system"
 CLUSTER_DOMAIN = "cluster.local"
 
 
@@ -138,15 +140,14 @@ def kubelet_config(node: NodeSettings) -> str:
 
 
 def audit_policy() -> str:
-    """Who changed what, without bodies: enough to see which manager wrote a field."""
+    """What the operator's service accounts asked for, without bodies; nobody else costs anything."""
     document = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [
-            {"level": "None", "verbs": ["get", "list", "watch"]},
-            {"level": "None", "resources": [{"group": "coordination.k8s.io"}]},
-            {"level": "Metadata"},
+            {"level": "None", "nonResourceURLs": ["*"]},
+            {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{AUDITED_NAMESPACE}"]},
         ],
     }
     return json.dumps(document, indent=2)

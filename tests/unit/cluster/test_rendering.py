@@ -15,7 +15,7 @@ from cluster.images import expand, known_names
 from cluster.interface import chosen_way
 from cluster.network import DNS_ADDRESS, SERVICE_RANGE, free_link
 from cluster.paths import DEFAULT_INSTANCE, InstancePaths, path_with
-from cluster.rendering import NodeSettings, cni_config, containerd_config, kubelet_config
+from cluster.rendering import NodeSettings, audit_policy, cni_config, containerd_config, kubelet_config
 
 
 @pytest.fixture
@@ -107,3 +107,16 @@ def test_a_name_without_tag_means_every_tag() -> None:
     assert expand(["localhost/mc:1.0.0", "mc:1.0.0"]) == ["mc:1.0.0"]
     with pytest.raises(ClusterError, match="'nginx' is not in the table"):
         expand(["nginx"])
+
+
+def test_the_audit_log_holds_the_operator_s_requests_and_no_bodies() -> None:
+    policy = json.loads(audit_policy())
+    discovery, operator = policy["rules"]
+    assert discovery == {"level": "None", "nonResourceURLs": ["*"]}
+    assert operator == {"level": "Metadata", "userGroups": ["system:serviceaccounts:conductor-system"]}
+    assert policy["omitStages"] == ["RequestReceived"]
+
+
+def test_the_audit_log_goes_with_the_cluster() -> None:
+    paths = InstancePaths("example")
+    assert paths.audit.is_relative_to(paths.data)
