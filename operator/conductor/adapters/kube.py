@@ -166,11 +166,17 @@ class Kube:
         path = RESOURCES[kind].path(namespace, manifest["metadata"]["name"], subresource)
         return self._call("PUT", path, [("fieldManager", names.FIELD_MANAGER)], manifest, "application/json")
 
-    def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
-        """Delete, with its dependents in the background; what is gone is done; another UID raises ConflictError."""
+    def delete(
+        self, kind: str, namespace: str, name: str, uid: str | None = None, version: str | None = None
+    ) -> None:
+        """Delete, with its dependents in the background; what is gone is done.
+
+        Another UID or resource version than the one given raises ConflictError.
+        """
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        expected = {"uid": uid, "resourceVersion": version}
+        if preconditions := {key: value for key, value in expected.items() if value is not None}:
+            options["preconditions"] = preconditions
         try:
             self._call("DELETE", RESOURCES[kind].path(namespace, name), [], options, "application/json")
         except NotFoundError:

@@ -10,12 +10,12 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
+from conductor.domain.claims import unclaimed
 from conductor.domain.commands import commanded, refused
 from conductor.domain.dispute import put_back
 from conductor.domain.effects import (
-    ClaimService,
+    ClaimObjects,
     DeleteObjects,
-    PublishColour,
     ReleaseFinalizer,
 )
 from conductor.domain.phases.bring_up import bringing_up
@@ -31,8 +31,18 @@ from conductor.domain.phases.verifying import verifying
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import repair
 from conductor.domain.revision import Revision
-from conductor.domain.situation import Acting, Ending, Failing, Rejecting, Situation, Starting, Waiting
+from conductor.domain.situation import (
+    Acting,
+    Ending,
+    Failing,
+    Refusing,
+    Rejecting,
+    Situation,
+    Starting,
+    Waiting,
+)
 from conductor.domain.snapshot import Snapshot, policy
+from conductor.domain.versioned import delete, publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
     Phase.BOOTSTRAPPING: preflight,
@@ -75,13 +85,19 @@ def determine(s: Snapshot) -> Situation:
         return Acting(
             ReleaseFinalizer(wanted), Reason.STARTED, "keeping the finalizer in step with deletionPolicy"
         )
-    for service in sorted(s.services.values(), key=lambda service: service.name):
-        if service.release == s.name and service.role == names.ROLE_SERVING and service.epoch < s.epoch:
-            return Acting(
-                ClaimService(service.name, service.resource_version, s.epoch),
-                Reason.CLAIMING_EPOCH,
-                f"claiming Service {service.name} for epoch {s.epoch}",
-            )
+    situation = _situation(s)
+    idle = s.status.upgrade is None and isinstance(situation, Waiting | Rejecting | Refusing)
+    # A release at rest costs a new leader no write: nothing is decided about it.
+    if not idle and (claims := unclaimed(s)):
+        return Acting(
+            ClaimObjects(claims, s.epoch),
+            Reason.CLAIMING_EPOCH,
+            f"claiming {len(claims)} object(s) for epoch {s.epoch}",
+        )
+    return situation
+
+
+def _situation(s: Snapshot) -> Situation:
     if (refusal := refused(s)) is not None:
         return refusal
     if s.status.upgrade is None:
@@ -170,7 +186,7 @@ def _steady(s: Snapshot) -> Situation:
         )
     if active is not None and wanted == active.hash:
         if objects := superfluous(s):
-            return Acting(DeleteObjects(objects), Reason.CLEANING_UP, "pruning revisions past the limit")
+            return Acting(delete(s, objects), Reason.CLEANING_UP, "pruning revisions past the limit")
         return Waiting(Reason.STABLE, f"{active.version} serves")
     if wanted == s.status.failed_digest and not _retry_asked(s):
         last = s.status.last_upgrade
@@ -201,7 +217,7 @@ def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
     colour = str(s.status.traffic.current)
     if name is not None and s.published_colour != colour:
         return Acting(
-            PublishColour(name, colour, s.traffic_config_map_exists),
+            publish(s, name, colour),
             Reason.PUBLISHING_COLOUR,
             f"publishing {colour} in ConfigMap {name}",
         )
@@ -235,6 +251,9 @@ def _deleting(s: Snapshot) -> Situation:
     objects += [("ControllerRevision", names.revision_name(s.name, hash_)) for hash_ in sorted(s.revisions)]
     if objects:
         return Acting(
-            DeleteObjects(tuple(objects)), Reason.CLEANING_UP, "deletionPolicy is Delete: removing everything"
+            # Somebody asked for the end of all of it: no version of it is worth keeping.
+            DeleteObjects(tuple(objects)),
+            Reason.CLEANING_UP,
+            "deletionPolicy is Delete: removing everything",
         )
     return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, "everything is removed")

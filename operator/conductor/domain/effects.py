@@ -1,6 +1,7 @@
 """The effects a plan may ask for, as data. `conductor.effects` knows how to make each."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -54,10 +55,11 @@ class PinConfigMap(Effect):
 
 @dataclass(frozen=True)
 class ScaleDeployment(Effect):
-    """Set a Deployment's replicas."""
+    """Set a Deployment's replicas, valid only against `resource_version`."""
 
     deployment: str
     replicas: int
+    resource_version: str | None = None
 
     @property
     def subject(self) -> str:
@@ -66,9 +68,13 @@ class ScaleDeployment(Effect):
 
 @dataclass(frozen=True)
 class DeleteObjects(Effect):
-    """Delete objects that we own, in the order given; NotFound is success."""
+    """Delete objects that we own, in the order given; NotFound is success.
+
+    `versions` holds a resource version for each object that may not have moved since it was read.
+    """
 
     objects: tuple[tuple[str, str], ...]
+    versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -77,9 +83,13 @@ class DeleteObjects(Effect):
 
 @dataclass(frozen=True)
 class DeletePods(Effect):
-    """Delete pods by UID precondition, so that a pod that took the name since is not hit."""
+    """Delete pods by UID precondition, so that a pod that took the name since is not hit.
+
+    `versions` holds the resource version of each, by name.
+    """
 
     pods: tuple[tuple[str, str], ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -88,9 +98,13 @@ class DeletePods(Effect):
 
 @dataclass(frozen=True)
 class SetServing(Effect):
-    """Tell pods to serve or not to serve in a ramp, by their serving label."""
+    """Tell pods to serve or not to serve in a ramp, by their serving label.
+
+    `versions` holds the resource version of each, by name.
+    """
 
     pods: tuple[tuple[str, bool], ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -122,16 +136,24 @@ class SwitchServices(Effect):
 
 
 @dataclass(frozen=True)
-class ClaimService(Effect):
-    """Write our epoch on a Service, so that a former leader's patch in flight fails."""
+class Claim:
+    """One object that a former leader may still have a write in flight for, as it was read."""
 
-    service: str
+    kind: str
+    name: str
     resource_version: str
+
+
+@dataclass(frozen=True)
+class ClaimObjects(Effect):
+    """Write our epoch on objects, so that a former leader's write in flight fails by its resource version."""
+
+    claims: tuple[Claim, ...]
     epoch: int
 
     @property
     def subject(self) -> str:
-        return f"Service/{self.service}"
+        return ",".join(f"{claim.kind}/{claim.name}" for claim in self.claims)
 
 
 @dataclass(frozen=True)
@@ -141,6 +163,7 @@ class PublishColour(Effect):
     config_map: str
     colour: str
     exists: bool
+    resource_version: str | None = None
 
     @property
     def subject(self) -> str:

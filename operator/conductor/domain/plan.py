@@ -20,7 +20,7 @@ from conductor.api.status import (
     VerdictStatus,
 )
 from conductor.domain.conditions import conditions
-from conductor.domain.effects import Effect
+from conductor.domain.effects import ClaimObjects, Effect
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -340,7 +340,10 @@ def _finish(
     again: bool = False,
     announcements: tuple[Announcement, ...] = (),
 ) -> Plan:
-    status = status.model_copy(update={"epoch": s.epoch, "observed_generation": s.generation})
+    # The epoch stands on the release once everything else carries it, and not at all while nothing is decided.
+    claimed = not isinstance(effect, ClaimObjects) and (status.upgrade is not None or effect is not None)
+    epoch = s.epoch if claimed else s.status.epoch
+    status = status.model_copy(update={"epoch": epoch, "observed_generation": s.generation})
     unread = "; ".join(str(finding) for finding in s.findings[:3]) if s.spec is None and not rejected else ""
     status = status.model_copy(
         update={

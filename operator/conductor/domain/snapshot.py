@@ -30,6 +30,8 @@ class Pod:
     waiting_message: str = ""
     image: str = ""
     unschedulable: str = ""
+    resource_version: str = ""
+    epoch: int = -1
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Workload:
     replicas: int
     ready: int
     observed: bool
+    resource_version: str = ""
+    epoch: int = -1
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,16 @@ class Endpoint:
 
     pod: str
     ready: bool
+
+
+@dataclass(frozen=True)
+class TrafficConfigMap:
+    """The ConfigMap in which workers and scripts read the colour that serves."""
+
+    name: str
+    colour: str | None
+    resource_version: str = ""
+    epoch: int = -1
 
 
 @dataclass(frozen=True)
@@ -142,8 +156,7 @@ class Snapshot:
     jobs: Mapping[str, JobState] = field(default_factory=dict)
     config_maps: frozenset[str] = frozenset()
     missing_config_maps: frozenset[str] = frozenset()
-    published_colour: str | None = None
-    traffic_config_map_exists: bool = False
+    traffic_config_map: TrafficConfigMap | None = None
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
     health: HealthSample | None = None
@@ -170,6 +183,11 @@ class Snapshot:
     def ready_pods(self, revision: str, component: str) -> tuple[Pod, ...]:
         """Pods that can answer and are not on their way out."""
         return tuple(pod for pod in self.pods_of(revision, component) if pod.ready and not pod.terminating)
+
+    @property
+    def published_colour(self) -> str | None:
+        """The colour that the traffic ConfigMap names."""
+        return self.traffic_config_map.colour if self.traffic_config_map else None
 
     @property
     def active(self) -> Revision | None:

@@ -6,4 +6,4 @@ from conductor.domain.effects import DeleteObjects
 
 def delete_objects(kube: Kube, namespace: str, effect: DeleteObjects) -> None:
     for kind, name in effect.objects:
-        kube.delete(kind, namespace, name)
+        kube.delete(kind, namespace, name, version=effect.versions.get((kind, name)))

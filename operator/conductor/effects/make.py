@@ -3,7 +3,7 @@
 from conductor.adapters.kube import Kube
 from conductor.domain import effects
 from conductor.effects.apply_object import apply_object
-from conductor.effects.claim_service import claim_service
+from conductor.effects.claim_objects import claim_objects
 from conductor.effects.create_object import create_object
 from conductor.effects.delete_objects import delete_objects
 from conductor.effects.delete_pods import delete_pods
@@ -34,8 +34,8 @@ def make(kube: Kube, namespace: str, release: str, effect: effects.Effect) -> No
             set_serving(kube, namespace, effect)
         case effects.SwitchServices():
             switch_services(kube, namespace, effect)
-        case effects.ClaimService():
-            claim_service(kube, namespace, effect)
+        case effects.ClaimObjects():
+            claim_objects(kube, namespace, effect)
         case effects.PublishColour():
             publish_colour(kube, namespace, effect)
         case effects.ReleaseFinalizer():

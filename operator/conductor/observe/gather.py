@@ -12,7 +12,14 @@ from conductor.api.parse import Finding, parse_spec, parse_status
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase
 from conductor.domain.revision import Revision, digest, referenced_config_maps, render_deployment
-from conductor.domain.snapshot import HealthSample, ProbeSample, ServiceState, SilenceSample, Snapshot
+from conductor.domain.snapshot import (
+    HealthSample,
+    ProbeSample,
+    ServiceState,
+    SilenceSample,
+    Snapshot,
+    TrafficConfigMap,
+)
 from conductor.observe import read
 
 _PREFLIGHT = frozenset({Phase.PREFLIGHT, Phase.BOOTSTRAPPING})
@@ -56,7 +63,7 @@ def gather(
     services = {item["metadata"]["name"]: read.service(item) for item in listed["Service"]}
     services |= _foreign(kube, namespace, services, spec, revisions.values())
     present = frozenset(item["metadata"]["name"] for item in listed["ConfigMap"])
-    published, exists = _published(kube, namespace, spec, revisions.get(status.active_revision))
+    traffic = _traffic_config_map(kube, namespace, spec, revisions.get(status.active_revision))
 
     missing: frozenset[str] = frozenset()
     rejections: tuple[str, ...] = ()
@@ -97,8 +104,7 @@ def gather(
         jobs={item["metadata"]["name"]: read.job(item, listed["Pod"]) for item in listed["Job"]},
         config_maps=present,
         missing_config_maps=missing,
-        published_colour=published,
-        traffic_config_map_exists=exists,
+        traffic_config_map=traffic,
         rejections=rejections,
         other_services=others,
         health=samples.health,
@@ -127,14 +133,14 @@ def _foreign(
     return found
 
 
-def _published(
+def _traffic_config_map(
     kube: Kube, namespace: str, spec: ReleaseSpec | None, active: Revision | None
-) -> tuple[str | None, bool]:
+) -> TrafficConfigMap | None:
     source = spec if spec is not None else (active.spec if active is not None else None)
     if source is None or source.traffic.config_map is None:
-        return None, False
+        return None
     found = kube.get("ConfigMap", namespace, source.traffic.config_map)
-    return ((found.get("data") or {}).get("current"), True) if found else (None, False)
+    return read.traffic_config_map(found) if found is not None else None
 
 
 def _rejections(kube: Kube, namespace: str, release: str, candidate: Revision) -> tuple[str, ...]:

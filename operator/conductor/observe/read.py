@@ -9,7 +9,7 @@ from conductor.api import names
 from conductor.api.parse import parse_spec
 from conductor.api.spec import Colour, ReleaseSpec
 from conductor.domain.revision import Revision
-from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, Workload
+from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
 
 Object = Mapping[str, Any]
 
@@ -22,6 +22,22 @@ def instant(text: str) -> datetime:
 def labels(obj: Object) -> Mapping[str, str]:
     found: Mapping[str, str] = obj["metadata"].get("labels") or {}
     return found
+
+
+def epoch(obj: Object) -> int:
+    """The epoch that a leader wrote on an object; -1 where there is none that can be read."""
+    written = (obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_EPOCH, "")
+    return int(written) if written.isdigit() else -1
+
+
+def traffic_config_map(obj: Object) -> TrafficConfigMap:
+    """The ConfigMap that names the colour."""
+    return TrafficConfigMap(
+        name=obj["metadata"]["name"],
+        colour=(obj.get("data") or {}).get("current"),
+        resource_version=obj["metadata"].get("resourceVersion", ""),
+        epoch=epoch(obj),
+    )
 
 
 def workload(obj: Object) -> Workload | None:
@@ -38,6 +54,8 @@ def workload(obj: Object) -> Workload | None:
         replicas=obj["spec"].get("replicas", 1),
         ready=status.get("readyReplicas", 0),
         observed=status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0),
+        resource_version=obj["metadata"].get("resourceVersion", ""),
+        epoch=epoch(obj),
     )
 
 
@@ -79,15 +97,15 @@ def pod(obj: Object) -> Pod | None:
         unschedulable=(scheduled.get("message") or "unschedulable")[:300]
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
         else "",
+        resource_version=obj["metadata"].get("resourceVersion", ""),
+        epoch=epoch(obj),
     )
 
 
 def service(obj: Object) -> ServiceState:
     """Any Service, ours or not."""
     metadata, spec = obj["metadata"], obj["spec"]
-    annotations = metadata.get("annotations") or {}
     label = labels(obj)
-    epoch = annotations.get(names.ANNOTATION_EPOCH, "")
     managers = {entry["manager"] for entry in metadata.get("managedFields") or [] if _touches_selector(entry)}
     return ServiceState(
         name=metadata["name"],
@@ -95,7 +113,7 @@ def service(obj: Object) -> ServiceState:
         selector=spec.get("selector") or {},
         ports=tuple(spec.get("ports") or ()),
         resource_version=metadata["resourceVersion"],
-        epoch=int(epoch) if epoch.isdigit() else -1,
+        epoch=epoch(obj),
         cluster_ip=spec.get("clusterIP", "") if spec.get("clusterIP") != "None" else "",
         role=label.get(names.LABEL_ROLE, ""),
         managers=tuple(sorted(managers)),

@@ -109,6 +109,10 @@ class Passes:
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
         self._announce(release, decided, log)
+        if self._epoch() != epoch:
+            # The writes of a deposed leader fail by their versions; the fewer it tries, the better.
+            log.warning("no longer leading, the effect is left to the next leader")
+            return _RESYNC_SECONDS
         if decided.effect is not None:
             self._make(snapshot, decided.effect, log)
         self._samples.want(key, needs(replace(snapshot, status=decided.status)))

@@ -8,7 +8,7 @@ from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase
-from conductor.domain.effects import ClaimService, DeleteObjects, SwitchServices
+from conductor.domain.effects import ClaimObjects, DeleteObjects, SwitchServices
 
 
 def revert(story: Story, selector: dict[str, str | None], manager: str = "helm") -> None:
@@ -77,7 +77,9 @@ def test_a_new_leader_claims_the_services_before_anything_else() -> None:
     decided = story.turn()
 
     assert decided is not None
-    assert isinstance(decided.effect, ClaimService)
+    assert isinstance(decided.effect, ClaimObjects)
+    assert story.status.epoch == 1, "the release carries the epoch once everything else does"
+    story.turn()
     assert story.status.epoch == 7
     story.settled()
     service = story.kube.get("Service", NAMESPACE, "mc-api")

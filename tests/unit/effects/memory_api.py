@@ -146,7 +146,9 @@ class MemoryKube(Kube):
 
         return self._write(Write("replace", kind, key[2], subresource=subresource), store)
 
-    def delete(self, kind: str, namespace: str, name: str, uid: str | None = None) -> None:
+    def delete(
+        self, kind: str, namespace: str, name: str, uid: str | None = None, version: str | None = None
+    ) -> None:
         key = (kind, namespace, name)
 
         def store() -> Object:
@@ -155,6 +157,7 @@ class MemoryKube(Kube):
                 return {}
             if uid is not None and found["metadata"]["uid"] != uid:
                 raise ConflictError(409, "Conflict", f"the UID of {kind} {name} is another")
+            self._expect(found, version)
             if kind in ("Pod", names.KIND) and (kind == "Pod" or found["metadata"].get("finalizers")):
                 marked = {"metadata": {"deletionTimestamp": self._stamp()}}
                 return self._store(key, merged(found, marked))

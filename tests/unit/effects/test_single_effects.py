@@ -96,12 +96,12 @@ def test_a_claim_is_valid_only_against_what_was_read() -> None:
     kube = MemoryKube()
     read = kube.put("Service", "prod", {"metadata": {"name": "a"}, "spec": {"selector": {"x": "y"}}})
     version = read["metadata"]["resourceVersion"]
-    perform(kube, effects.ClaimService("a", version, 4), times=1)
+    perform(kube, effects.ClaimObjects((effects.Claim("Service", "a", version),), 4), times=1)
     found = kube.get("Service", "prod", "a")
     assert found is not None
     assert found["metadata"]["annotations"] == {names.ANNOTATION_EPOCH: "4"}
     with pytest.raises(ConflictError):
-        perform(kube, effects.ClaimService("a", version, 3))
+        perform(kube, effects.ClaimObjects((effects.Claim("Service", "a", version),), 3))
 
 
 def test_a_pinned_config_map_is_an_immutable_copy_that_later_edits_do_not_reach() -> None:

@@ -3,13 +3,14 @@
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
-from conductor.domain.effects import ApplyObject, ScaleDeployment
+from conductor.domain.effects import ApplyObject
 from conductor.domain.manifests import preview_service
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import not_ready, trouble, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+from conductor.domain.versioned import scale
 
 
 def bringing_up(context: Context) -> Situation:
@@ -29,7 +30,7 @@ def bringing_up(context: Context) -> Situation:
             )
         if workload.replicas < wanted:
             return Acting(
-                ScaleDeployment(workload.name, wanted),
+                scale(workload, wanted),
                 Reason.CREATING_GREEN,
                 f"scaling {workload.name} to {wanted}",
             )

@@ -5,7 +5,6 @@ from datetime import timedelta
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Verdict
-from conductor.domain.effects import DeleteObjects, ScaleDeployment
 from conductor.domain.phases.context import Context, failing_verdict
 from conductor.domain.phases.soaking import after_closing
 from conductor.domain.pods import lost_readiness, trouble
@@ -13,6 +12,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, served_components
+from conductor.domain.versioned import delete, scale
 
 #: Twice a common scrape interval, so that one missed scrape is not taken for silence.
 SILENCE_WINDOW = timedelta(seconds=15)
@@ -39,9 +39,7 @@ def closing(context: Context) -> Situation:
     if running:
         if (noise := silence_gap(s, losing)) is not None:
             return Waiting(Reason.PROVING_SILENCE, noise)
-        return Acting(
-            ScaleDeployment(running[0].name, 0), Reason.DRAINING, f"scaling {running[0].name} to zero"
-        )
+        return Acting(scale(running[0], 0), Reason.DRAINING, f"scaling {running[0].name} to zero")
     if left := [
         pod for pod in s.pods_of(losing.hash) if pod.component in {c.name for c in served_components(losing)}
     ]:
@@ -52,7 +50,7 @@ def closing(context: Context) -> Situation:
         if (name := names.preview_name(service.name)) in s.services
     )
     if previews:
-        return Acting(DeleteObjects(previews), Reason.CLEANING_UP, "removing the preview Services")
+        return Acting(delete(s, previews), Reason.CLEANING_UP, "removing the preview Services")
     return after_closing(context)
 
 

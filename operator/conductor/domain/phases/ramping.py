@@ -3,12 +3,12 @@
 from conductor.api.reasons import Reason
 from conductor.api.spec import RampStep
 from conductor.api.status import Phase, Verdict
-from conductor.domain.effects import SetServing
 from conductor.domain.phases.context import Context, explain, failing_verdict
 from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.routing import is_wide, widen
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Pod, served_components
+from conductor.domain.versioned import set_serving
 from conductor.domain.weights import pods_for_weight
 
 
@@ -34,7 +34,7 @@ def ramping(context: Context) -> Situation:
         )
     if changes:
         return Acting(
-            SetServing(changes), Reason.RAMPING, f"serving labels for {step.weight}%", {"step_at": None}
+            set_serving(changes), Reason.RAMPING, f"serving labels for {step.weight}%", {"step_at": None}
         )
     if not is_wide(s, context.to):
         return Acting(
@@ -85,18 +85,18 @@ def share(context: Context, step: RampStep) -> dict[str, tuple[int, int]] | None
     return counts
 
 
-def _serving_changes(context: Context, step: RampStep) -> tuple[tuple[str, bool], ...] | None:
+def _serving_changes(context: Context, step: RampStep) -> tuple[tuple[Pod, bool], ...] | None:
     """Label changes, those that add capacity first; None where the step cannot be expressed."""
     counts = share(context, step)
     if counts is None or context.from_ is None:
         return None
-    on: list[tuple[str, bool]] = []
-    off: list[tuple[str, bool]] = []
+    on: list[tuple[Pod, bool]] = []
+    off: list[tuple[Pod, bool]] = []
     for component, (losing, gaining) in counts.items():
         for revision, wanted in ((context.to.hash, gaining), (context.from_.hash, losing)):
             pods = sorted(context.s.ready_pods(revision, component), key=_serving_first)
-            on += [(pod.name, True) for pod in pods[:wanted] if not pod.serving]
-            off += [(pod.name, False) for pod in pods[wanted:] if pod.serving]
+            on += [(pod, True) for pod in pods[:wanted] if not pod.serving]
+            off += [(pod, False) for pod in pods[wanted:] if pod.serving]
     return (*on, *off)
 
 

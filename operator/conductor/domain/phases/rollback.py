@@ -9,7 +9,6 @@ from datetime import timedelta
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
-from conductor.domain.effects import DeleteObjects, ScaleDeployment
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.migration import back_out_schema
 from conductor.domain.phases.soaking import SHED_WAVES
@@ -20,6 +19,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap, pointing_at, proxies_settled, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.snapshot import served_components
+from conductor.domain.versioned import delete, scale
 
 #: How long a full standby is waited for before half of it will do: users are on a bad version.
 _FULL_STANDBY_PATIENCE = timedelta(seconds=20)
@@ -96,7 +96,7 @@ def _target_not_ready(context: Context, target: Revision) -> Situation | None:
         workload = s.workload(component.name, target.hash)
         if workload is not None and workload.replicas < base:
             return Acting(
-                ScaleDeployment(workload.name, base),
+                scale(workload, base),
                 Reason.TARGET_NOT_READY,
                 f"scaling {workload.name} back to {base}",
             )
@@ -121,7 +121,7 @@ def _trim_surge(context: Context, target: Revision) -> Acting | None:
         workload = s.workload(component.name, target.hash)
         if workload is not None and base < workload.replicas <= base + math.ceil(base / SHED_WAVES):
             return Acting(
-                ScaleDeployment(workload.name, base),
+                scale(workload, base),
                 Reason.CLEANING_UP,
                 f"ending the surge of {component.name}",
             )
@@ -147,7 +147,7 @@ def _remove_candidate(context: Context) -> Situation | None:
         and state.release == s.name
     ]
     if objects:
-        return Acting(DeleteObjects(tuple(objects)), Reason.DRAINING, f"removing {to.version}")
+        return Acting(delete(s, objects), Reason.DRAINING, f"removing {to.version}")
     if left := s.pods_of(to.hash):
         return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
     return None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from conductor.api.reasons import Reason
 from conductor.api.spec import NoDataPolicy
 from conductor.api.status import Outcome, Phase, Verdict
-from conductor.domain.effects import DeletePods, ScaleDeployment
 from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
@@ -15,6 +14,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.routing import PROXY_SETTLE, proxies_settled
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import Pod, served_components
+from conductor.domain.versioned import delete_pods, scale
 
 #: After a first wave of one pod, a third of the colour at a time.
 SHED_WAVES = 3
@@ -74,7 +74,7 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
         if not served:
             if workload.replicas != base:
                 return Acting(
-                    ScaleDeployment(workload.name, base),
+                    scale(workload, base),
                     Reason.SHEDDING,
                     f"standby {component.name} at {base}",
                 )
@@ -82,7 +82,7 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
         wave = _wave(served, present, base)
         if workload.replicas < base + len(wave):
             return Acting(
-                ScaleDeployment(workload.name, base + len(wave)),
+                scale(workload, base + len(wave)),
                 Reason.SHEDDING,
                 f"surge of {len(wave)} before shedding {component.name}",
             )
@@ -93,7 +93,7 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
                 return Waiting(Reason.SHEDDING, waits)
             return Waiting(found[0], f"{waits}; {found[1]}", stalled=True)
         return Acting(
-            DeletePods(tuple((pod.name, pod.uid) for pod in wave)),
+            delete_pods(wave),
             Reason.SHEDDING,
             f"shedding {len(wave)} pod(s) of {component.name}, {len(served)} left with users' connections",
         )

@@ -5,13 +5,14 @@ from datetime import timedelta
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
 from conductor.domain.dispute import put_back
-from conductor.domain.effects import CreateObject, PublishColour
+from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.routing import data_path_gap, endpoints_gap, missing_services, pointing_at, switch_to
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+from conductor.domain.versioned import publish
 
 #: A data path that is not proven by then is broken; users are on it.
 _PROOF_PATIENCE = timedelta(seconds=60)
@@ -70,7 +71,7 @@ def publish_colour(context: Context, colour: str) -> Acting | None:
     if name is None or context.s.published_colour == colour:
         return None
     return Acting(
-        PublishColour(name, colour, context.s.traffic_config_map_exists),
+        publish(context.s, name, colour),
         Reason.PUBLISHING_COLOUR,
         f"publishing {colour} in ConfigMap {name}",
     )

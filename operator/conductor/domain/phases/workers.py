@@ -2,10 +2,10 @@
 
 from conductor.api.reasons import Reason
 from conductor.api.spec import Handover
-from conductor.domain.effects import ScaleDeployment
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Acting, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, worker_components
+from conductor.domain.versioned import scale
 
 
 def hand_over(s: Snapshot, gaining: Revision, losing: Revision | None) -> Situation | None:
@@ -36,9 +36,7 @@ def _stop(s: Snapshot, component: str, losing: Revision | None) -> Situation | N
         return None
     workload = s.workload(component, losing.hash)
     if workload is not None and workload.replicas > 0:
-        return Acting(
-            ScaleDeployment(workload.name, 0), Reason.HANDING_OVER, f"stopping workers of {losing.version}"
-        )
+        return Acting(scale(workload, 0), Reason.HANDING_OVER, f"stopping workers of {losing.version}")
     if s.pods_of(losing.hash, component):
         return Waiting(Reason.HANDING_OVER, f"workers of {losing.version} finish what they hold")
     return None
@@ -50,7 +48,7 @@ def _start(s: Snapshot, component: str, replicas: int, gaining: Revision) -> Sit
         return None
     if workload.replicas < replicas:
         return Acting(
-            ScaleDeployment(workload.name, replicas),
+            scale(workload, replicas),
             Reason.HANDING_OVER,
             f"starting workers of {gaining.version}",
         )
