@@ -50,7 +50,12 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         help="comma separated; empty: all",
     )
     parser.add_argument("--lease-namespace", default=environment.get("POD_NAMESPACE", "default"))
-    parser.add_argument("--identity", default=environment.get("POD_NAME", socket.gethostname()))
+    parser.add_argument(
+        "--identity",
+        default="",
+        help="of one process at a time, which takes its own lease back when it starts again; default: the pod's "
+        "(or host's) name and the process id",
+    )
     parser.add_argument("--port", type=int, default=int(environment.get("CONDUCTOR_PORT", "8080")))
     parser.add_argument(
         "--bluegreen-cp",
@@ -62,7 +67,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     return Options(
         namespaces=tuple(part for part in given.namespaces.split(",") if part),
         lease_namespace=given.lease_namespace,
-        identity=given.identity,
+        identity=given.identity or f"{environment.get('POD_NAME') or socket.gethostname()}_{os.getpid()}",
         port=given.port,
         new_upgrades=given.bluegreen_cp == "on",
     )
@@ -99,7 +104,7 @@ class Operator:
             Kube.connect(timeout_seconds=4.0, connections=2),
             options.lease_namespace,
             names.FIELD_MANAGER,
-            identity=f"{options.identity}_{os.getpid()}",
+            identity=options.identity,
             clock=time.monotonic,
             on_change=self._leader_changed,
         )

@@ -196,8 +196,10 @@ def rig_pod(template: Object, namespace: str) -> Object:
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         container.pop(probe, None)
     own_arguments = container.pop("args")
+    # In a container of its own the operator has the same process id after every restart, and so the same identity.
+    operator = ["python", "-m", "conductor", *own_arguments, "--identity=rig"]
     container |= {
-        "command": ["python", "-m", "harness.rig", "python", "-m", "conductor", *own_arguments],
+        "command": ["python", "-m", "harness.rig", *operator],
         "readinessProbe": {"httpGet": {"path": "/state", "port": CONTROL_PORT}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "768Mi"}},
     }

@@ -102,6 +102,6 @@ def test_the_rig_keeps_what_the_chart_gave_the_operator(key: str) -> None:
     pod = rig_pod({"spec": spec}, "prod")
     assert pod["spec"][key] == spec[key]
     (made,) = pod["spec"]["containers"]
-    assert made["command"][-4:] == ["-m", "conductor", "run", "--port=8080"]
+    assert made["command"][-5:] == ["-m", "conductor", "run", "--port=8080", "--identity=rig"]
     assert "livenessProbe" not in made
     assert pod["spec"]["automountServiceAccountToken"] is False
