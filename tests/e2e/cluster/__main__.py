@@ -1,4 +1,4 @@
-"""Command line: `python -m cluster up|down|status|env|kubeconfig|images|prune`."""
+"""Command line: `python -m cluster up|down|status|env|kubeconfig|images|stop|start|prune`."""
 
 import argparse
 import shlex
@@ -15,6 +15,9 @@ from cluster.pruning import prune
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
     parser.add_argument("--instance", help="name of a local or kind cluster beside the default one")
+    parser.add_argument(
+        "--nodes", type=int, help="local way: how many nodes it is to have (default: MC_NODES, else 1)"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("up", help="start the cluster, or keep the healthy one")
     verbs.add_parser("down", help="stop it and remove every trace")
@@ -31,6 +34,14 @@ def _arguments() -> argparse.Namespace:
     images.add_argument(
         "names", nargs="*", help="names of the image table, or `all`; nothing lists the table"
     )
+    stop = verbs.add_parser("stop", help="local way: suspend a program of a node, such as kube-proxy")
+    stop.add_argument("--end", action="store_true", help="kill it instead, as a crash would")
+    start = verbs.add_parser("start", help="let it go on, or start it again")
+    for verb in (stop, start):
+        verb.add_argument("node", help="node-1, node-2, ...")
+        verb.add_argument(
+            "component", help="kubelet, kube-proxy, containerd; on node-1 also etcd and the like"
+        )
     return parser.parse_args()
 
 
@@ -49,7 +60,7 @@ def _environment(cluster: Cluster) -> int:
 
 def main() -> int:
     arguments = _arguments()
-    cluster = select(arguments.instance)
+    cluster = select(arguments.instance, arguments.nodes)
     verb = arguments.verb
     if verb == "status":
         return _status(cluster)
@@ -65,6 +76,10 @@ def main() -> int:
         cluster.down()
     elif verb == "prune":
         prune(everything=arguments.all)
+    elif verb == "stop":
+        cluster.stop_component(arguments.node, arguments.component, end=arguments.end)
+    elif verb == "start":
+        cluster.start_component(arguments.node, arguments.component)
     else:
         _images(cluster, arguments.names)
     say(f"{verb}: done in {time.monotonic() - started:.1f} s")

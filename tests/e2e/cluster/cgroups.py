@@ -46,6 +46,11 @@ def existing(name: str) -> list[Path]:
     return [hierarchy / name for hierarchy in _hierarchies() if (hierarchy / name).exists()]
 
 
+def names(prefix: str) -> set[str]:
+    """Names of all groups that begin so, under whichever controller they are."""
+    return {group.name for hierarchy in _hierarchies() for group in hierarchy.glob(f"{prefix}*")}
+
+
 def _directories(group: Path) -> list[Path]:
     """The group and all below it, the deepest first; os.walk passes over what goes away meanwhile."""
     return [Path(directory) for directory, _, _ in os.walk(group, topdown=False)]

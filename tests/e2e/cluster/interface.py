@@ -43,6 +43,17 @@ class Cluster(Protocol):
         """Make the images usable by pods under their names; answers the names of those that had to be sent."""
         ...
 
+    def stop_component(self, node: str, component: str, *, end: bool = False) -> None:
+        """Suspend a program of a node (kubelet, kube-proxy, containerd), or `end` it as a crash would.
+
+        Raises ClusterError where the way to this cluster cannot do that.
+        """
+        ...
+
+    def start_component(self, node: str, component: str) -> None:
+        """Let a suspended program go on, or start an ended one again; one that runs is left alone."""
+        ...
+
 
 def chosen_way() -> str:
     """MC_CLUSTER, or kind where Docker answers, else the local way."""
@@ -52,12 +63,26 @@ def chosen_way() -> str:
     return asked or ("kind" if succeeds(["docker", "info"], timeout=10) else "local")
 
 
-def select(instance: str | None = None) -> Cluster:
-    """The cluster that the environment asks for."""
+def nodes_asked() -> int:
+    """MC_NODES; 0 where nothing is said."""
+    asked = os.environ.get("MC_NODES", "") or "0"
+    if not asked.isdecimal():
+        raise ClusterError(f"MC_NODES: {asked!r} is no number of nodes")
+    return int(asked)
+
+
+def select(instance: str | None = None, nodes: int | None = None) -> Cluster:
+    """The cluster that the environment asks for; `nodes` goes before MC_NODES."""
     name = instance or os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)
+    asked = nodes_asked() if nodes is None else nodes
     way = chosen_way()
     if way == "existing":
-        return ExistingCluster()
+        return ExistingCluster(asked)
     if way == "kind":
+        if asked > 1:
+            raise ClusterError(
+                f"MC_NODES: {asked} nodes are not offered with kind; use MC_CLUSTER=local as root, or"
+                " MC_CLUSTER=existing with a cluster that has them"
+            )
         return KindCluster(name)
-    return LocalCluster(name)
+    return LocalCluster(name, asked)

@@ -13,6 +13,11 @@ from cluster.paths import DEFAULT_INSTANCE, InstancePaths, cache_root, path_with
 from cluster.progress import say, step
 from cluster.waiting import file_lock
 
+_NO_COMPONENTS = (
+    "component: {component} on {node} cannot be stopped and started on a kind cluster; tests that need it"
+    " run on the local way (MC_CLUSTER=local, as root)"
+)
+
 
 class KindCluster:
     """One kind cluster with one node; its kubeconfig lies in the cache, as kind needs no root."""
@@ -92,3 +97,9 @@ class KindCluster:
 
     def _listed(self, node: str, name: str) -> str:
         return run(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", f"name=={name}"])
+
+    def stop_component(self, node: str, component: str, *, end: bool = False) -> None:
+        raise ClusterError(_NO_COMPONENTS.format(component=component, node=node))
+
+    def start_component(self, node: str, component: str) -> None:
+        raise ClusterError(_NO_COMPONENTS.format(component=component, node=node))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.mounts import mounted_below
-from cluster.network import free_link, link_exists
+from cluster.network import link_exists, machine_link_name
 from cluster.processes import start_time
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def found(cluster: "LocalCluster") -> list[str]:
     directories = (cluster.paths.run, cluster.paths.data)
     left = [f"process {pid}: {text}" for pid, text in _processes(directories)]
     left += [f"mount {point}" for point in mounted_below(directories)]
-    link = free_link(cluster.paths.name, []).machine_name
+    link = machine_link_name(cluster.paths.name)
     if link_exists(link):
         left.append(f"link {link}")
     left += [f"control group {group}" for group in cluster.control_groups()]

@@ -10,12 +10,17 @@ from pathlib import Path
 from cluster import cgroups, traces
 from cluster.commands import succeeds
 from cluster.mounts import mounted_below, unmount
-from cluster.network import POD_RANGE, Link, NetworkNamespace
+from cluster.network import POD_RANGE, Link, NetworkNamespace, pod_range
 from cluster.paths import InstancePaths
 from cluster.pki import Authority, kubeconfig, kubelet_identity
 from cluster.processes import Daemon, kill_processes, signal_processes
 from cluster.rendering import NodeSettings, cni_config, containerd_config, kubelet_config
 from cluster.waiting import wait_until
+
+
+def cgroup_prefix(paths: InstancePaths) -> str:
+    """How the names of the instance's control groups begin; the node's number follows."""
+    return f"maestro-conductor-{paths.name}-node-"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Node:
 
     @property
     def cgroup(self) -> str:
-        return f"maestro-conductor-{self.paths.name}-{self.name}"
+        return f"{cgroup_prefix(self.paths)}{self.number}"
 
     @cached_property
     def namespace(self) -> NetworkNamespace:
@@ -54,7 +59,7 @@ class Node:
             instance=self.paths.name,
             name=self.name,
             address=address,
-            pod_range=f"10.244.{self.number - 1}.0/24",
+            pod_range=pod_range(self.number),
             run=self.run,
             data=self.data,
             cgroup=self.cgroup,
@@ -73,13 +78,12 @@ class Node:
             network_namespace=self.namespace.file,
         )
 
-    def prepare(self, link: Link) -> None:
-        """Namespace, link, control groups and directories; nothing runs yet."""
+    def prepare(self) -> None:
+        """Namespace, control groups and directories; nothing runs yet, and nothing is joined."""
         for directory in (self.run / "cni", self.data / "kubelet"):
             directory.mkdir(parents=True, exist_ok=True)
         (self.run / "resolv.conf").write_text("")
         self.namespace.create()
-        self.namespace.join(link)
         cgroups.create(self.cgroup)
 
     def start_containerd(self, link: Link) -> Daemon:

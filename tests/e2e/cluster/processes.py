@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cluster.errors import ClusterError
@@ -71,7 +71,7 @@ class Daemon:
             return
         self.pid_file.parent.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("wb") as log:
+        with self.log_file.open("ab") as log:
             child = subprocess.Popen(
                 ["nsenter", f"--net={self.network_namespace}", "--", *self.argv],
                 stdin=subprocess.DEVNULL,
@@ -81,7 +81,12 @@ class Daemon:
                 env={**_plain_environment(), **self.environment},
                 start_new_session=True,
             )
-        record = {"pid": child.pid, "started": start_time(child.pid)}
+        record = {
+            "pid": child.pid,
+            "started": start_time(child.pid),
+            "argv": list(self.argv),
+            "environment": dict(self.environment),
+        }
         self.pid_file.write_text(json.dumps(record))
         # The daemon outlives this object on purpose; Popen would warn about that.
         child.returncode = 0
@@ -100,6 +105,31 @@ class Daemon:
         if pid:
             kill_processes([pid])
         self.pid_file.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        """Kill it as a crash would; `resume` starts it again with the same arguments."""
+        kill_processes([self._running()])
+
+    def suspend(self) -> None:
+        """Let it stand still: it keeps its sockets and files and does nothing."""
+        signal_processes([self._running()], signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, or start it again where it has ended."""
+        pid = self.pid()
+        if pid:
+            signal_processes([pid], signal.SIGCONT)
+            return
+        if not self.pid_file.exists():
+            raise ClusterError(f"{self.name}: was never started here")
+        record = json.loads(self.pid_file.read_text())
+        replace(self, argv=tuple(record["argv"]), environment=record["environment"]).start()
+
+    def _running(self) -> int:
+        pid = self.pid()
+        if not pid:
+            raise ClusterError(f"{self.name}: does not run (log: {self.log_file})")
+        return pid
 
     def wait(self, ready: Callable[[], bool], timeout: float) -> None:
         """Wait until it serves; one that ended in between shows the end of its log."""

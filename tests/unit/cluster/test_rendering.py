@@ -13,7 +13,7 @@ import pytest
 from cluster.errors import ClusterError
 from cluster.images import expand, known_names
 from cluster.interface import chosen_way
-from cluster.network import DNS_ADDRESS, SERVICE_RANGE, free_link
+from cluster.network import DNS_ADDRESS, SERVICE_RANGE
 from cluster.paths import DEFAULT_INSTANCE, InstancePaths, path_with
 from cluster.rendering import NodeSettings, audit_policy, cni_config, containerd_config, kubelet_config
 
@@ -69,14 +69,6 @@ def test_pods_get_addresses_of_their_node_and_nothing_is_masqueraded(node: NodeS
 
 def test_the_dns_address_is_a_service_address() -> None:
     assert ipaddress.ip_address(DNS_ADDRESS) in ipaddress.ip_network(SERVICE_RANGE)
-
-
-def test_a_link_avoids_every_range_of_the_machine() -> None:
-    first = free_link("a", [])
-    taken = [ipaddress.IPv4Network(f"{first.machine_address}/30", strict=False)]
-    assert free_link("a", taken).node_address not in {first.machine_address, first.node_address}
-    with pytest.raises(ClusterError, match="taken by a route"):
-        free_link("a", [ipaddress.IPv4Network("10.0.0.0/8")])
 
 
 def test_instances_share_no_directory() -> None:
