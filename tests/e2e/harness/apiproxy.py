@@ -118,6 +118,7 @@ class FaultProxy:
         self._begun: set[asyncio.Task[web.StreamResponse]] = set()
         self._back = asyncio.Event()
         self._back.set()
+        self._released = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
@@ -147,8 +148,13 @@ class FaultProxy:
         if not self.port:
             self.port = int(self._runner.addresses[0][1])
 
+    async def release(self) -> None:
+        """Let go of the request that a fault holds."""
+        self._released.set()
+
     async def close(self) -> None:
         self._back.set()
+        self._released.set()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._session is not None:
@@ -259,8 +265,11 @@ class FaultProxy:
         if fault.do == "delay":
             await asyncio.sleep(fault.seconds)
             return None
-        if fault.do == "stop":
+        if fault.do in ("stop", "hold"):
             await self.signal("stop", exchange.point)
+            if fault.do == "hold":
+                self._released.clear()
+                await self._released.wait()
             return None
         if fault.do == "answer":
             exchange.note(status=fault.status)

@@ -11,7 +11,7 @@ from harness.writes import Call, Write
 
 On = Literal["write", "read", "watch", "any"]
 Side = Literal["before", "after"]
-Do = Literal["kill", "stop", "answer", "delay", "drop"]
+Do = Literal["kill", "stop", "hold", "answer", "delay", "drop"]
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Fault:
     """One rule. It fires at most `times` times (0: always), with `each_once` at most once for each point.
 
     `before`: the request is not forwarded yet; `after`: the server has answered, the client does not know it yet.
-    `kill` ends the client with SIGKILL, `stop` suspends it with SIGSTOP (the request itself goes on), `answer`
-    answers in the server's place, `delay` waits, `drop` closes the connection without an answer.
+    `kill` ends the client with SIGKILL, `stop` suspends it with SIGSTOP (the request itself goes on), `hold` does the
+    same and keeps the request until it is released, `answer` answers in the server's place, `delay` waits, `drop` closes the connection without an answer.
     """
 
     do: Do
@@ -73,7 +73,7 @@ def from_json(raw: Mapping[str, Any]) -> Fault:
         raise TypeError(f"a fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
     fault = Fault(**{**raw, "points": tuple(raw.get("points", ()))})
     for word, allowed in (
-        (fault.do, ("kill", "stop", "answer", "delay", "drop")),
+        (fault.do, ("kill", "stop", "hold", "answer", "delay", "drop")),
         (fault.on, ("write", "read", "watch", "any")),
         (fault.side, ("before", "after")),
     ):

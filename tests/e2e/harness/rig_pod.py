@@ -107,7 +107,7 @@ class Rig:
         )  # fmt: skip
 
     def server(self, deed: str, proxy: str = "api") -> dict[str, Any]:
-        """refuse, hang, come-back, cut-watches or expire-watches."""
+        """refuse, hang, come-back, release, cut-watches or expire-watches."""
         told: dict[str, Any] = self._ask("POST", f"/{proxy}/{deed}")
         return told
 
@@ -164,7 +164,6 @@ def _install_chart(namespace: str, values: Sequence[str]) -> None:
         f"namespaces={{{namespace}}}",
         "replicas=0",
         "crd.install=false",
-        "rbac.clusterReads=false",
         "metrics.service=false",
         *values,
     )

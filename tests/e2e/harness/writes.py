@@ -173,7 +173,7 @@ def _detail(verb: str, kind: str, body: Any) -> str:
     if replicas is not None:
         return f" replicas={replicas}"
     metadata = body.get("metadata") or {}
-    if kind == "Service" and metadata.get("annotations"):
+    if any(key.endswith("/epoch") for key in metadata.get("annotations") or {}):
         return " epoch"
     if kind == "Release" and "finalizers" in metadata:
         return " finalizers"
