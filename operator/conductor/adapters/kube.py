@@ -134,7 +134,7 @@ class Kube:
         operations: Sequence[Mapping[str, Any]],
         dry_run: bool = False,
     ) -> Object:
-        """JSON patch; a `test` that fails raises ConflictError."""
+        """JSON patch; a `test` of the resource version that fails raises ConflictError."""
         query = [("fieldManager", names.FIELD_MANAGER), *([("dryRun", "All")] if dry_run else [])]
         try:
             return self._call(
@@ -145,9 +145,27 @@ class Kube:
                 "application/json-patch+json",
             )
         except ApiError as error:
-            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and "test" in error.message.lower():
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY and self._moved(
+                kind, namespace, name, operations
+            ):
                 raise ConflictError(error.status, error.reason, error.message) from error
             raise
+
+    def _moved(self, kind: str, namespace: str, name: str, operations: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the object is not at the version that the patch tests any more.
+
+        The API server gives one and the same answer to a `test` that failed and to a patch that it cannot
+        apply at all ("the server rejected our request due to an error in our request"): one has to look.
+        """
+        tested = [
+            operation["value"]
+            for operation in operations
+            if (operation["op"], operation["path"]) == ("test", "/metadata/resourceVersion")
+        ]
+        if not tested:
+            return False
+        found = self.get(kind, namespace, name)
+        return found is None or found["metadata"]["resourceVersion"] not in tested
 
     def merge(
         self, kind: str, namespace: str, name: str, change: Object, subresource: str | None = None
