@@ -20,7 +20,8 @@ class Fault:
 
     `before`: the request is not forwarded yet; `after`: the server has answered, the client does not know it yet.
     `kill` ends the client with SIGKILL, `stop` suspends it with SIGSTOP (the request itself goes on), `hold` does the
-    same and keeps the request until it is released, `answer` answers in the server's place, `delay` waits, `drop` closes the connection without an answer.
+    same and keeps the request until it is released, `answer` answers in the server's place, `delay` waits, `drop`
+    closes the connection without an answer.
     """
 
     do: Do

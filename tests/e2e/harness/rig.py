@@ -182,7 +182,12 @@ class Rig:
             return {"watches": proxy.cut_watches()}
         if deed == "expire-watches":
             return {"watches": await proxy.expire_watches()}
-        deeds = {"refuse": proxy.refuse, "hang": proxy.hang, "come-back": proxy.come_back, "release": proxy.release}
+        deeds = {
+            "refuse": proxy.refuse,
+            "hang": proxy.hang,
+            "come-back": proxy.come_back,
+            "release": proxy.release,
+        }
         if deed not in deeds:
             raise ValueError(f"no deed {deed}")
         await deeds[deed]()
