@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import ReleaseStatus
+from conductor.api.urls import UrlPatterns
 
 _VALUE_LIMIT = 80
 
@@ -26,12 +27,19 @@ class Finding:
         return f"{self.field}: {self.value} {self.mend}"
 
 
-def parse_spec(raw: Mapping[str, Any]) -> ReleaseSpec | tuple[Finding, ...]:
-    """Read `spec`; bad input gives every finding, in the order of the fields."""
+def parse_spec(raw: Mapping[str, Any], urls: UrlPatterns | None = None) -> ReleaseSpec | tuple[Finding, ...]:
+    """Read `spec`; bad input gives every finding, in the order of the fields.
+
+    `urls`: where a release may send the operator. What was recorded earlier is read without.
+    """
     try:
-        return ReleaseSpec.model_validate(raw, by_alias=True, by_name=False)
+        spec = ReleaseSpec.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
         return _distinct(_finding(raw, item) for item in error.errors(include_url=False))
+    url = spec.metrics.prometheus.url
+    if urls is not None and (refusal := urls.refusal(url)) is not None:
+        return (Finding("spec.metrics.prometheus.url", _short(url), refusal),)
+    return spec
 
 
 def parse_status(raw: Mapping[str, Any] | None) -> ReleaseStatus:

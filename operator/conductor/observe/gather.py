@@ -11,6 +11,7 @@ from conductor.api import names
 from conductor.api.parse import Finding, parse_spec, parse_status
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase
+from conductor.api.urls import UrlPatterns
 from conductor.domain.revision import Revision, digest, referenced_config_maps, render_deployment
 from conductor.domain.snapshot import (
     HealthSample,
@@ -43,6 +44,7 @@ def gather(
     epoch: int,
     now: datetime,
     new_upgrades: bool,
+    urls: UrlPatterns | None = None,
 ) -> Snapshot:
     """Read everything about one release. Raises ApiError where the API server does not answer."""
     metadata = release["metadata"]
@@ -54,7 +56,7 @@ def gather(
     )
 
     raw = release.get("spec") or {}
-    parsed = parse_spec(raw)
+    parsed = parse_spec(raw, urls)
     spec: ReleaseSpec | None = parsed if isinstance(parsed, ReleaseSpec) else None
     findings: tuple[Finding, ...] = () if isinstance(parsed, ReleaseSpec) else parsed
     status = parse_status(release.get("status"))

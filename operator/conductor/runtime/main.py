@@ -15,7 +15,10 @@ import kopf
 import structlog
 
 from conductor.adapters.kube import Kube
+from conductor.adapters.outbound import Outbound
+from conductor.adapters.prometheus import Prometheus
 from conductor.api import names
+from conductor.api.urls import DEFAULT_PATTERNS, UrlPatterns
 from conductor.runtime import health, metrics, watches
 from conductor.runtime.lease import Leadership
 from conductor.runtime.passes import Passes
@@ -38,6 +41,7 @@ class Options:
     identity: str
     port: int
     new_upgrades: bool
+    urls: UrlPatterns
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
@@ -63,6 +67,12 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default=environment.get("CONDUCTOR_BLUEGREEN_CP", "on"),
         help="off: no new upgrade starts; one under way may finish or roll back",
     )
+    parser.add_argument(
+        "--prometheus-urls",
+        type=_url_patterns,
+        default=environment.get("CONDUCTOR_PROMETHEUS_URLS", ",".join(DEFAULT_PATTERNS)),
+        help="comma separated: where releases may say that Prometheus is; * for a part of a name",
+    )
     given = parser.parse_args(arguments)
     return Options(
         namespaces=tuple(part for part in given.namespaces.split(",") if part),
@@ -70,7 +80,16 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         identity=given.identity or f"{environment.get('POD_NAME') or socket.gethostname()}_{os.getpid()}",
         port=given.port,
         new_upgrades=given.bluegreen_cp == "on",
+        urls=given.prometheus_urls,
     )
+
+
+def _url_patterns(text: str) -> UrlPatterns:
+    try:
+        return UrlPatterns([part for part in text.split(",") if part])
+    except ValueError as error:
+        # argparse shows the text of this error alone.
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def configure_logging(level: str) -> None:
@@ -98,7 +117,8 @@ class Operator:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.turns = Turns(time.monotonic)
-        self.samples = BackgroundSamples(self.turns.ask)
+        outbound = Outbound.of_this_pod()
+        self.samples = BackgroundSamples(self.turns.ask, Prometheus(options.urls, outbound), outbound)
         self.kube = Kube.connect()
         self.leadership = Leadership(
             Kube.connect(timeout_seconds=4.0, connections=2),
@@ -114,6 +134,7 @@ class Operator:
             lambda: self.leadership.epoch,
             lambda: options.new_upgrades,
             ThreadPoolExecutor(_READERS, thread_name_prefix="read"),
+            urls=options.urls,
         )
         self._busy_since: list[float | None] = [None] * _WORKERS
         self._watching = threading.Event()

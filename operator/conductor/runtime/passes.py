@@ -14,6 +14,7 @@ from conductor.api import names
 from conductor.api.parse import parse_status
 from conductor.api.reasons import Reason
 from conductor.api.status import ReleaseStatus
+from conductor.api.urls import DEFAULT_URLS, UrlPatterns
 from conductor.domain.determine import determine
 from conductor.domain.effects import Effect, SwitchServices
 from conductor.domain.plan import Announcement, Plan, plan
@@ -56,12 +57,15 @@ class Passes:
         epoch: Callable[[], int],
         new_upgrades: Callable[[], bool],
         readers: ThreadPoolExecutor,
+        *,
+        urls: UrlPatterns = DEFAULT_URLS,
     ) -> None:
         self._kube = kube
         self._samples = samples
         self._epoch = epoch
         self._new_upgrades = new_upgrades
         self._readers = readers
+        self._urls = urls
 
     def run(self, key: Key) -> float | None:
         """One pass of `key`. Seconds until the next one is due at the latest; None when the release is gone."""
@@ -103,6 +107,7 @@ class Passes:
             epoch=epoch,
             now=datetime.now(UTC),
             new_upgrades=self._new_upgrades(),
+            urls=self._urls,
         )
         situation = determine(snapshot)
         decided = plan(snapshot, situation)

@@ -1,7 +1,8 @@
 """Background samples: what each release wants measured is measured here, never inside a pass.
 
-One thread asks Prometheus for all releases in turn; one pool sends the verification requests. A
-pass only ever reads the newest sample, so that neither can hold up a rollback.
+One pool asks Prometheus, a release at a time at most once, so that one which answers slowly holds up
+nobody else's; another pool sends the verification requests. A pass only ever reads the newest sample,
+so that neither can hold up a rollback.
 """
 
 import threading
@@ -11,14 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import structlog
+
 from conductor.adapters.datapath import send
-from conductor.adapters.prometheus import ask_health, ask_silence
+from conductor.adapters.outbound import Outbound
+from conductor.adapters.prometheus import Prometheus
 from conductor.domain.sampling import Needs, ProbeOrder
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample
 from conductor.observe.gather import Samples
 from conductor.runtime.turns import Key
 
+_log = structlog.get_logger(__name__)
+
 _SAMPLE_EVERY_SECONDS = 2.0
+_PROMETHEUS_THREADS = 8
 _PROBE_THREADS = 16
 #: Node proxies need a moment to know a new Service; until one answer came, failures this early are not the pods'.
 _PATH_PATIENCE_SECONDS = 10.0
@@ -35,8 +42,9 @@ class _Watch:
 class _Probe:
     """Sends the requests of one order until it is called off."""
 
-    def __init__(self, order: ProbeOrder) -> None:
+    def __init__(self, order: ProbeOrder, outbound: Outbound) -> None:
         self.order = order
+        self._outbound = outbound
         self._lock = threading.Lock()
         self._off = threading.Event()
         self._given = 0
@@ -63,7 +71,7 @@ class _Probe:
                 self._given += 1
             request = self.order.requests[number % len(self.order.requests)]
             begun = time.monotonic()
-            self._record(send(self.order.address, request))
+            self._record(send(self._outbound, self.order.address, request))
             if number >= self.order.budget:
                 # A slow answer counts towards the pause, or a slow version would never get enough requests.
                 self._off.wait(max(0.0, begun + pause - time.monotonic()))
@@ -71,7 +79,7 @@ class _Probe:
     def _path_is_up(self) -> bool:
         if self.sample.sent or time.monotonic() - self._begun >= _PATH_PATIENCE_SECONDS:
             return True
-        if send(self.order.address, self.order.requests[0]) is not None:
+        if send(self._outbound, self.order.address, self.order.requests[0]) is not None:
             return False
         self._record(None)
         return True
@@ -92,13 +100,17 @@ class _Probe:
 class BackgroundSamples:
     """What is measured for whom. `wake` is called with the release whose sample is new."""
 
-    def __init__(self, wake: Callable[[Key], None]) -> None:
+    def __init__(self, wake: Callable[[Key], None], prometheus: Prometheus, outbound: Outbound) -> None:
         self._wake = wake
+        self._prometheus = prometheus
+        self._outbound = outbound
         self._lock = threading.Lock()
         self._watches: dict[Key, _Watch] = {}
         self._probes: dict[tuple[Key, str], _Probe] = {}
         self._closing = threading.Event()
         self._news = threading.Event()
+        self._asking: set[Key] = set()
+        self._askers = ThreadPoolExecutor(_PROMETHEUS_THREADS, thread_name_prefix="prometheus")
         self._lanes = ThreadPoolExecutor(_PROBE_THREADS, thread_name_prefix="probe")
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
 
@@ -111,7 +123,8 @@ class BackgroundSamples:
         with self._lock:
             for probe in self._probes.values():
                 probe.call_off()
-        self._lanes.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._askers, self._lanes):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def newest(self, key: Key) -> Samples:
         """The newest samples of one release."""
@@ -140,7 +153,7 @@ class BackgroundSamples:
                 del self._probes[(owner, target)]
         for target, order in orders.items():
             if (key, target) not in self._probes:
-                probe = _Probe(order)
+                probe = _Probe(order, self._outbound)
                 self._probes[(key, target)] = probe
                 for _ in range(order.concurrency):
                     self._lanes.submit(probe.run)
@@ -148,15 +161,25 @@ class BackgroundSamples:
     def _run(self) -> None:
         while not self._closing.is_set():
             with self._lock:
-                due = [(key, watch.needs) for key, watch in self._watches.items()]
+                wanted = [(key, watch.needs) for key, watch in self._watches.items()]
+                due = [(key, needs) for key, needs in wanted if key not in self._asking]
+                self._asking |= {key for key, _ in due}
             for key, needs in due:
-                self._measure(key, needs)
-            self._news.wait(_SAMPLE_EVERY_SECONDS if due else None)
+                self._askers.submit(self._measure, key, needs)
+            self._news.wait(_SAMPLE_EVERY_SECONDS if wanted else None)
             self._news.clear()
 
     def _measure(self, key: Key, needs: Needs) -> None:
-        health = ask_health(needs.health) if needs.health else None
-        silence = ask_silence(needs.silence) if needs.silence else None
+        try:
+            health = self._prometheus.ask_health(needs.health) if needs.health else None
+            silence = self._prometheus.ask_silence(needs.silence) if needs.silence else None
+        except Exception:  # noqa: BLE001
+            # A defect met by one release's answers: its sample grows old, which is never health.
+            _log.exception("sample not taken", namespace=key[0], release=key[1])
+            return
+        finally:
+            with self._lock:
+                self._asking.discard(key)
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:

@@ -1,0 +1,69 @@
+"""Background samples: one release's Prometheus, however odd or slow, is no other release's trouble."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from conductor.adapters.outbound import Outbound
+from conductor.adapters.prometheus import Prometheus
+from conductor.api.urls import DEFAULT_URLS
+from conductor.domain.sampling import HealthQuestion, Needs
+from conductor.domain.snapshot import HealthSample
+from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.turns import Key
+
+SLOW, BROKEN, GOOD = ("a", "slow"), ("b", "broken"), ("c", "good")
+SECONDS = 10.0
+
+
+class ThreePrometheuses(Prometheus):
+    """One that answers, one that does not, one whose answer nobody had thought of."""
+
+    def __init__(self) -> None:
+        super().__init__(DEFAULT_URLS, Outbound())
+        self.let_go = threading.Event()
+
+    def ask_health(self, question: HealthQuestion) -> HealthSample:
+        if question.url == "slow":
+            self.let_go.wait(SECONDS)
+        if question.url == "broken":
+            raise AttributeError(question.url)
+        return HealthSample(question.revision, datetime.now(UTC), requests=1.0)
+
+
+@pytest.fixture
+def prometheus() -> Iterator[ThreePrometheuses]:
+    asked = ThreePrometheuses()
+    yield asked
+    asked.let_go.set()
+
+
+def question(url: str) -> Needs:
+    return Needs(health=HealthQuestion(url, "r1", "", "", ""))
+
+
+def test_the_others_get_their_samples(prometheus: ThreePrometheuses) -> None:
+    told: list[Key] = []
+    twice = threading.Event()
+
+    def wake(key: Key) -> None:
+        told.append(key)
+        if told.count(GOOD) == 2:
+            twice.set()
+
+    samples = BackgroundSamples(wake, prometheus, Outbound())
+    for key in (SLOW, BROKEN, GOOD):
+        samples.want(key, question(key[1]))
+    samples.start()
+    try:
+        assert twice.wait(SECONDS), "the good one is sampled again and again"
+        assert told == [GOOD, GOOD]
+        assert samples.newest(GOOD).health is not None
+        assert samples.newest(SLOW).health is None
+        prometheus.let_go.set()
+    finally:
+        samples.close()
