@@ -13,6 +13,8 @@ LABEL_REVISION = f"{GROUP}/revision"
 LABEL_SERVING = f"{GROUP}/serving"
 LABEL_ROLE = f"{GROUP}/role"
 LABEL_UPGRADE = f"{GROUP}/upgrade"
+LABEL_RECEIPTS = f"{GROUP}/receipts"
+LABEL_RELEASE_UID = f"{GROUP}/release-uid"
 
 ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_ABORT = f"{GROUP}/abort"

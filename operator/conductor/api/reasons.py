@@ -70,3 +70,5 @@ class Reason(StrEnum):
     COMMAND_REFUSED = "CommandRefused"
     TRAFFIC_REVERTED = "TrafficRevertedByOthers"
     WRITE_FAILED = "WriteFailed"
+    RECEIPTS_NOT_KEPT = "ReceiptsNotKept"
+    RECEIPTS_FORKED = "ReceiptsForked"

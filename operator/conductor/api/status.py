@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from conductor.api.receipts import LINE_BYTES, OUTBOX_LINES
 from conductor.api.spec import Colour
 
 Message = Annotated[str, StringConstraints(max_length=4096)]
 Short = Annotated[str, StringConstraints(max_length=253)]
+ReceiptLine = Annotated[str, StringConstraints(max_length=LINE_BYTES)]
 
 
 def format_instant(value: datetime) -> str:
@@ -166,6 +168,34 @@ class MigrationsStatus(StatusModel):
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
 
 
+class OpenIntent(StatusModel):
+    """The intent that has no outcome yet; its sequence is 0 while its receipt is folded."""
+
+    sequence: int
+    effect: Short
+    subject: Message = ""
+
+
+class FoldedReceipts(StatusModel):
+    """Transitions that found no room in the outbox; one receipt will tell how many they were."""
+
+    count: int
+    since: Instant
+
+
+class ReceiptsStatus(StatusModel):
+    """The head of the release's chain of receipts, and those of them that the sink may not have yet.
+
+    Lines are kept as they were written: a schema that knows fewer members must not be able to prune them.
+    """
+
+    sequence: int = 0
+    hash: Short = ""
+    open: OpenIntent | None = None
+    outbox: tuple[ReceiptLine, ...] = Field(default=(), max_length=OUTBOX_LINES)
+    folded: FoldedReceipts | None = None
+
+
 class ReleaseStatus(StatusModel):
     observed_generation: int = 0
     epoch: int = 0
@@ -186,6 +216,7 @@ class ReleaseStatus(StatusModel):
     upgrade: UpgradeStatus | None = None
     last_upgrade: LastUpgrade | None = None
     migrations: MigrationsStatus | None = None
+    receipts: ReceiptsStatus | None = None
 
     def condition(self, type_: str) -> Condition | None:
         """The condition of that type, if it was ever set."""

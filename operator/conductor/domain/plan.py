@@ -36,6 +36,7 @@ from conductor.domain.snapshot import Snapshot
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
+_WARNED = frozenset({Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT})
 _TIMELINE_LIMIT = 40
 _COMMANDS_LIMIT = 20
 
@@ -97,7 +98,7 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
             "failed_digest": failed,
         }
     )
-    warned = situation.stalled or situation.reason in (Reason.NO_DATA, Reason.PROMETHEUS_ERROR)
+    warned = situation.stalled or situation.reason in _WARNED
     news = s.status.reason != situation.reason
     shown = (Announcement(situation.reason, situation.message, warned),) if news and warned else ()
     return _finish(s, status, stalled=situation.stalled, wake_at=situation.until, announcements=shown)

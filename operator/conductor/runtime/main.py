@@ -22,6 +22,7 @@ from conductor.api.urls import DEFAULT_PATTERNS, UrlPatterns
 from conductor.runtime import health, metrics, watches
 from conductor.runtime.lease import Leadership
 from conductor.runtime.passes import Passes
+from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
 from conductor.runtime.turns import Turns
 
@@ -128,14 +129,17 @@ class Operator:
             clock=time.monotonic,
             on_change=self._leader_changed,
         )
+        receipts = ReceiptSink(self.kube, time.monotonic)
         self.passes = Passes(
             self.kube,
             self.samples,
             lambda: self.leadership.epoch,
             lambda: options.new_upgrades,
             ThreadPoolExecutor(_READERS, thread_name_prefix="read"),
+            receipts=receipts,
             urls=options.urls,
         )
+        metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)
         self._busy_since: list[float | None] = [None] * _WORKERS
         self._watching = threading.Event()
         self._workers = [

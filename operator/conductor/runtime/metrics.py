@@ -27,11 +27,44 @@ LATE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=REGISTRY,
 )
+DECISION_SECONDS = Histogram(
+    "mc_wake_to_decision_seconds",
+    "Seconds from when a release was due for a pass to when it was decided what to do",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
+    registry=REGISTRY,
+)
+LOOKS = Counter(
+    "mc_looks_total",
+    "What passes decided on: what the watches showed, or a fresh read of everything",
+    ["basis"],
+    registry=REGISTRY,
+)
+WATCH_EVENTS = Counter(
+    "mc_watch_events_total", "Changes that watches showed, by kind", ["kind"], registry=REGISTRY
+)
+RELISTS = Counter(
+    "mc_watch_relists_total",
+    "Times that a watch ended and everything was listed again, by kind and reason",
+    ["kind", "reason"],
+    registry=REGISTRY,
+)
+CACHED = Gauge(
+    "mc_cache_objects", "Objects that are known from the watches, by kind", ["kind"], registry=REGISTRY
+)
 EFFECTS = Counter(
     "mc_effects_total", "Effects made, by kind and result", ["effect", "result"], registry=REGISTRY
 )
 STATUS_WRITES = Counter("mc_status_writes_total", "Status writes", registry=REGISTRY)
 VERDICTS = Counter("mc_verdicts_total", "Health verdicts that were acted on", ["verdict"], registry=REGISTRY)
 PASS_ERRORS = Counter("mc_pass_errors_total", "Passes that ended in an error", ["reason"], registry=REGISTRY)
+RECEIPTS = Counter(
+    "mc_receipts_total", "Receipts written into statuses, by kind", ["kind"], registry=REGISTRY
+)
+RECEIPTS_OUTBOX = Gauge(
+    "mc_receipts_outbox", "Receipts that are not kept outside of statuses yet", registry=REGISTRY
+)
+RECEIPT_ERRORS = Counter(
+    "mc_receipt_errors_total", "Tries to keep receipts that failed", ["reason"], registry=REGISTRY
+)
 QUEUE = Gauge("mc_queue_depth", "Releases that have a turn coming", registry=REGISTRY)
 LEADING = Gauge("mc_leading", "1 while this replica leads", registry=REGISTRY)

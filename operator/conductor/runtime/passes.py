@@ -1,5 +1,6 @@
 """One pass: GET fresh, observe, determine, plan, write the intent, make one effect."""
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,11 @@ from conductor.adapters.kube import ApiError, ConflictError, Kube, Object
 from conductor.api import names
 from conductor.api.parse import parse_status
 from conductor.api.reasons import Reason
-from conductor.api.status import ReleaseStatus
+from conductor.api.status import ReceiptsStatus, ReleaseStatus
 from conductor.api.urls import DEFAULT_URLS, UrlPatterns
-from conductor.domain.determine import determine
+from conductor.domain.decide import decide
 from conductor.domain.effects import Effect, SwitchServices
-from conductor.domain.plan import Announcement, Plan, plan
+from conductor.domain.plan import Announcement, Plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import Snapshot
 from conductor.effects.announce import announce
@@ -25,6 +26,7 @@ from conductor.effects.make import make
 from conductor.effects.write_status import write_status
 from conductor.observe.gather import gather
 from conductor.runtime import metrics
+from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
 from conductor.runtime.turns import Key
 
@@ -48,7 +50,7 @@ class RefusedWriteError(Exception):
 
 
 class Passes:
-    """Runs passes; holds no memory of a release besides the background samples."""
+    """Runs passes; holds no memory of a release that may not get lost."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Passes:
         new_upgrades: Callable[[], bool],
         readers: ThreadPoolExecutor,
         *,
+        receipts: ReceiptSink,
         urls: UrlPatterns = DEFAULT_URLS,
     ) -> None:
         self._kube = kube
@@ -65,6 +68,7 @@ class Passes:
         self._epoch = epoch
         self._new_upgrades = new_upgrades
         self._readers = readers
+        self._receipts = receipts
         self._urls = urls
 
     def run(self, key: Key) -> float | None:
@@ -98,6 +102,7 @@ class Passes:
         release = self._kube.get(names.KIND, namespace, name)
         if release is None:
             self._samples.want(key, Needs())
+            self._receipts.forget(key)
             return None
         snapshot = gather(
             self._kube,
@@ -109,8 +114,9 @@ class Passes:
             new_upgrades=self._new_upgrades(),
             urls=self._urls,
         )
-        situation = determine(snapshot)
-        decided = plan(snapshot, situation)
+        known = self._receipts.known(snapshot)
+        decision = decide(snapshot, known)
+        decided = decision.plan
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
         self._announce(release, decided, log)
@@ -119,9 +125,17 @@ class Passes:
             log.warning("no longer leading, the effect is left to the next leader")
             return _RESYNC_SECONDS
         if decided.effect is not None:
-            self._make(snapshot, decided.effect, log)
+            if not self._receipts.before_effect(snapshot, decision):
+                log.warning("receipts are not kept, the effect waits", effect=decided.effect.name)
+                return 0.0
+            self._make(snapshot, decided, log)
+        self._receipts.after_pass(snapshot, decision)
         self._samples.want(key, needs(replace(snapshot, status=decided.status)))
-        return _next(decided)
+        retry = self._receipts.retry_after(snapshot)
+        if known.trouble is not None and retry is None:
+            # Receipts are kept again: what they held up may go on at once.
+            return 0.0
+        return _next(decided) if retry is None else min(_next(decided), max(0.05, retry))
 
     def _write(
         self, release: Object, s: Snapshot, decided: Plan, log: structlog.typing.FilteringBoundLogger
@@ -129,6 +143,10 @@ class Passes:
         if decided.status == s.status:
             return release
         written = write_status(self._kube, release, decided.status)
+        if decided.status.receipts is not None and "receipts" not in written["status"]:
+            self._receipts.pruned(s)
+        else:
+            _tell_receipts(s.status, decided.status, log)
         metrics.STATUS_WRITES.inc()
         _count(s.status, decided.status)
         if (s.status.phase, s.status.reason) != (decided.status.phase, decided.status.reason):
@@ -167,16 +185,21 @@ class Passes:
         except ApiError as error:
             _log.warning("refused write not reported", namespace=key[0], release=key[1], error=str(error))
 
-    def _make(self, s: Snapshot, effect: Effect, log: structlog.typing.FilteringBoundLogger) -> None:
+    def _make(self, s: Snapshot, decided: Plan, log: structlog.typing.FilteringBoundLogger) -> None:
+        effect = decided.effect
+        assert effect is not None
+        intent = decided.status.receipts.open if decided.status.receipts else None
         started = time.monotonic()
         try:
             make(self._kube, s.namespace, s.name, effect)
         except ApiError as error:
             metrics.EFFECTS.labels(effect.name, "failed").inc()
             log.warning("effect failed", effect=effect.name, subject=effect.subject, error=str(error))
+            self._receipts.reported(s, intent, error)
             if isinstance(error, ConflictError) or not HTTPStatus.BAD_REQUEST <= error.status < 500:
                 raise
             raise RefusedWriteError(error, effect) from error
+        self._receipts.reported(s, intent)
         took_ms = 1000 * (time.monotonic() - started)
         metrics.EFFECTS.labels(effect.name, "done").inc()
         if isinstance(effect, SwitchServices):
@@ -193,6 +216,20 @@ def _next(decided: Plan) -> float:
         return rest
     left = (decided.wake_at - datetime.now(UTC)).total_seconds()
     return min(rest, max(0.05, left))
+
+
+def _tell_receipts(
+    before: ReleaseStatus, after: ReleaseStatus, log: structlog.typing.FilteringBoundLogger
+) -> None:
+    """The log is a second copy of every receipt, word for word."""
+    former, receipts = before.receipts or ReceiptsStatus(), after.receipts or ReceiptsStatus()
+    made = receipts.sequence - former.sequence
+    for line in receipts.outbox[-made:] if made > 0 else ():
+        content = json.loads(line)
+        metrics.RECEIPTS.labels(content["kind"]).inc()
+        log.info("receipt", sequence=content["sequence"], kind=content["kind"], line=line)
+    if receipts.folded is not None and receipts.folded != former.folded:
+        log.warning("no room for receipts", transitions_folded=receipts.folded.count)
 
 
 def _count(before: ReleaseStatus, after: ReleaseStatus) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, revision_of
+from tests.unit.domain.process import OperatorDiedError, Process, chain_of
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import ApiError, ConflictError, Object
@@ -21,18 +22,16 @@ from conductor.api import names
 from conductor.api.parse import parse_status
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase, ReleaseStatus, UpgradeStatus
+from conductor.domain.chain import Chain
 from conductor.domain.determine import determine
 from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.situation import Situation
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
-from conductor.effects.announce import announce
-from conductor.effects.make import make
-from conductor.effects.write_status import write_status
 from conductor.observe.gather import Samples, gather
 
-NAMESPACE, NAME = "prod", "mc"
+NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
 BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 _AGAIN = timedelta(milliseconds=50)
 _STEP = timedelta(seconds=1)
@@ -74,6 +73,9 @@ class Clock:
     def read(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        return (self.now - BEGIN).total_seconds()
+
 
 class Story:
     """One release from its creation on."""
@@ -81,6 +83,7 @@ class Story:
     def __init__(self, spec: Object, **metadata: Any) -> None:
         self._clock = Clock()
         self.kube = MemoryKube(self._clock.read)
+        self.operator = Process(self.kube, self._clock.seconds)
         self.machinery = Machinery(self.kube, NAMESPACE)
         self.epoch = 1
         self.new_upgrades = True
@@ -100,7 +103,7 @@ class Story:
         self._probes: dict[str, ProbeSample] = {}
         self._last_line = ""
         self._status: tuple[str, ReleaseStatus] | None = None
-        meta = {"name": NAME, "namespace": NAMESPACE, "uid": "6c1e", **metadata}
+        meta = {"name": NAME, "namespace": NAMESPACE, "uid": UID, **metadata}
         self.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": meta, "spec": spec})
 
     @property
@@ -178,6 +181,11 @@ class Story:
         assert found is not None, f"condition {type_} was never set"
         return found.status, found.reason
 
+    def chain(self, *, without_status: bool = False) -> Chain:
+        """The receipts so far; without the status as whoever comes after the release finds them."""
+        receipts = None if without_status or self.gone else self.status.receipts
+        return chain_of(self.kube, NAMESPACE, NAME, UID, receipts)
+
     # time
 
     def observe(self) -> Snapshot:
@@ -198,22 +206,37 @@ class Story:
         if self.gone:
             return None
         s = self.snapshot = self.observe()
-        situation = determine(s)
-        decided = plan(s, situation)
-        self._tell(s, situation, decided)
+        try:
+            decision = self.operator.decide(s)
+        except OperatorDiedError:
+            self._restart()
+            return None
+        decided = decision.plan
+        self._tell(s, decision.situation, decided)
         self._invariants.before(s, decided)
         try:
-            self._carry_out(s, decided)
-        except ApiError as error:
+            made = self.operator.carry_out(self.release, s, decision)
+        except (ApiError, OperatorDiedError) as error:
             self._line(f"{'':13} | fails {error}")
+            if isinstance(error, OperatorDiedError):
+                self._restart()
             self.now += _AGAIN if isinstance(error, ConflictError) else _STEP
             self.machinery.settle()
+            self._invariants.chain(self.chain())
             return decided
+        if made is not None:
+            self.effects.append(made)
         self.machinery.settle()
         self._invariants.after(s, decided)
+        self._invariants.chain(self.chain())
         self._wanted = needs(replace(s, status=decided.status))
         self.now += _AGAIN if decided.again else self._rest(decided)
         return decided
+
+    def _restart(self) -> None:
+        """Another process takes over, which knows what is stored and nothing else."""
+        self.epoch += 1
+        self.operator = Process(self.kube, self._clock.seconds)
 
     def until(self, goal: Phase | Reason | Callable[[], bool], most: int = _MOST_TURNS) -> "Story":
         """Go on until the status shows that phase or that reason, or the condition holds."""
@@ -269,16 +292,6 @@ class Story:
         if isinstance(goal, Reason):
             return self.status.reason == goal
         return goal()
-
-    def _carry_out(self, s: Snapshot, decided: Plan) -> None:
-        release = self.release
-        if decided.status != s.status:
-            release = write_status(self.kube, release, decided.status)
-        for announcement in decided.announcements:
-            announce(self.kube, release, str(decided.status.sequence), announcement)
-        if decided.effect is not None:
-            self.effects.append(decided.effect)
-            make(self.kube, s.namespace, s.name, decided.effect)
 
     def _rest(self, decided: Plan) -> timedelta:
         if decided.wake_at is None:
