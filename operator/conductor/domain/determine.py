@@ -29,7 +29,7 @@ from conductor.domain.phases.soaking import soaking
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
 from conductor.domain.prune import superfluous
-from conductor.domain.repair import repair
+from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
 from conductor.domain.situation import (
     Acting,
@@ -59,17 +59,6 @@ PHASES: dict[Phase, Callable[[Context], Situation]] = {
     Phase.ROLLING_BACK: rolling_back,
     Phase.BACKING_OUT: backing_out,
 }
-BEFORE_SWITCH = frozenset(
-    {
-        Phase.BOOTSTRAPPING,
-        Phase.PREFLIGHT,
-        Phase.EXPANDING,
-        Phase.BRINGING_UP,
-        Phase.MIGRATING,
-        Phase.VERIFYING,
-        Phase.RAMPING,
-    }
-)
 AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase.STABLE})
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
 
@@ -113,11 +102,14 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
         return _record_lost(s, upgrade)
     context = Context(s, upgrade, to, s.revision(upgrade.from_revision))
     phase = s.status.phase
-    if phase not in GOING_BACK:
-        if (command := _change_of_mind(context)) is not None:
-            return command
-        if (dispute := _reverted(context)) is not None:
-            return dispute
+    if phase not in GOING_BACK and (command := _change_of_mind(context)) is not None:
+        return command
+    if (lost := former_lost(context)) is not None:
+        return lost
+    if (missing := repair_in_upgrade(context)) is not None:
+        return missing
+    if phase not in GOING_BACK and (dispute := _reverted(context)) is not None:
+        return dispute
     situation = PHASES[phase](context)
     held = phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING} and not isinstance(
         situation, Waiting | Failing
@@ -163,15 +155,21 @@ def _change_of_mind(context: Context) -> Failing | None:
 
 
 def _reverted(context: Context) -> Situation | None:
-    """Somebody else pointed a Service away from the active revision."""
+    """Somebody else pointed a Service away from the active revision, maybe at a candidate that nobody proved."""
     s = context.s
-    if s.status.phase not in AFTER_SWITCH or context.from_ is None:
+    if context.from_ is None:
         return None
-    return put_back(s, context.to)
+    if s.status.phase in AFTER_SWITCH:
+        return put_back(s, context.to)
+    if s.status.phase in BEFORE_SWITCH and not context.upgrade.took_traffic:
+        return put_back(s, context.from_)
+    return None
 
 
 def _steady(s: Snapshot) -> Situation:
     active = s.active
+    if active is None and s.status.active_revision:
+        return _active_unknown(s)
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
     if s.spec is None:
@@ -205,6 +203,19 @@ def _steady(s: Snapshot) -> Situation:
         return pending
     phase = Phase.PREFLIGHT if active is not None else Phase.BOOTSTRAPPING
     return Starting(wanted, version, phase, f"upgrading to {version}" if active else f"installing {version}")
+
+
+def _active_unknown(s: Snapshot) -> Situation:
+    """Somebody deleted the record of what serves, or a newer operator wrote it: it is left as it is."""
+    active = s.status.active_revision
+    if s.digest == active and (pending := record(s)) is not None:
+        return pending
+    return Waiting(
+        Reason.UNKNOWN_REVISION,
+        f"ControllerRevision {names.revision_name(s.name, active)} of {s.status.active_version}, which serves, is gone "
+        f"or cannot be read; restore it, or let spec ask for {s.status.active_version} as it runs",
+        stalled=True,
+    )
 
 
 def _upkeep(s: Snapshot, active: Revision) -> Situation | None:

@@ -1,12 +1,32 @@
-"""What must be there for the active revision to serve, and is put back where somebody took it away."""
+"""What must be there for a revision to serve, and is put back where somebody took it away."""
 
+from conductor.api import names
 from conductor.api.reasons import Reason
+from conductor.api.spec import Colour
+from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import ApplyObject, CreateObject
 from conductor.domain.manifests import serving_service
+from conductor.domain.phases.context import Context
+from conductor.domain.phases.preflight import record
 from conductor.domain.revision import Revision, render_deployment
 from conductor.domain.routing import missing_services
-from conductor.domain.situation import Acting
+from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
+
+#: Phases in which only the former version has users, and the candidate none.
+BEFORE_SWITCH = frozenset(
+    {
+        Phase.BOOTSTRAPPING,
+        Phase.PREFLIGHT,
+        Phase.EXPANDING,
+        Phase.BRINGING_UP,
+        Phase.MIGRATING,
+        Phase.VERIFYING,
+        Phase.RAMPING,
+    }
+)
+#: Phases that can end without knowing what the former version was.
+_NEEDS_NO_FORMER = frozenset({Phase.CONTRACTING, Phase.BACKING_OUT})
 
 
 def repair(s: Snapshot, active: Revision) -> Acting | None:
@@ -14,19 +34,73 @@ def repair(s: Snapshot, active: Revision) -> Acting | None:
     colour = s.status.traffic.current
     if colour is None:
         return None
-    for component in active.spec.components:
-        if s.workload(component.name, active.hash) is None:
-            manifest = render_deployment(
-                s.name, s.namespace, active, component, colour=colour, replicas=component.replicas
-            )
-            return Acting(
-                ApplyObject(manifest),
-                Reason.REPAIRING,
-                f"Deployment {manifest['metadata']['name']} was deleted by somebody; creating it again",
-            )
-    for component, service in missing_services(s, active):
+    return _deployment(s, active, colour) or _service(s, active)
+
+
+def repair_in_upgrade(context: Context) -> Acting | None:
+    """The same while an upgrade is under way, for what serves and for what it may have to go back to.
+
+    A candidate that has users and loses its pods is not mended here: going back is faster.
+    """
+    s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
+    from_, colour = context.from_, context.upgrade.from_colour
+    if phase is Phase.CONTRACTING:
+        return _deployment(s, context.to, upgrade.to_colour) or _service(s, context.to)
+    if phase in (Phase.SOAKING, Phase.CLOSING):
+        return _service(s, context.to)
+    if from_ is None or colour is None:
+        return None
+    if phase in BEFORE_SWITCH or phase is Phase.BACKING_OUT:
+        return _deployment(s, from_, colour) or _service(s, from_)
+    if phase is Phase.ROLLING_BACK:
+        serving = from_ if upgrade.switched_back_at is not None else context.to
+        return _deployment(s, from_, colour, workers=False) or _service(s, serving)
+    return None
+
+
+def former_lost(context: Context) -> Situation | None:
+    """Somebody deleted the record of the former version: nothing knows any more what going back would mean."""
+    s, upgrade = context.s, context.upgrade
+    if context.from_ is not None or not upgrade.from_revision or s.status.phase in _NEEDS_NO_FORMER:
+        return None
+    if s.digest == upgrade.from_revision and (pending := record(s)) is not None:
+        return pending
+    name = names.revision_name(s.name, upgrade.from_revision)
+    if not upgrade.took_traffic:
+        return Failing(
+            Reason.UNKNOWN_REVISION,
+            f"ControllerRevision {name} is gone: without the record of {upgrade.from_} there would be no way back",
+            Outcome.REFUSED,
+        )
+    return Waiting(
+        Reason.UNKNOWN_REVISION,
+        f"ControllerRevision {name} is gone while {upgrade.from_} is what a rollback goes to; nothing is changed until "
+        f"it is restored, or spec asks for {upgrade.from_} again",
+        stalled=True,
+    )
+
+
+def _deployment(s: Snapshot, revision: Revision, colour: Colour, *, workers: bool = True) -> Acting | None:
+    """`workers`: whether those without a Service may work at once; else their handover starts them."""
+    for component in revision.spec.components:
+        if s.workload(component.name, revision.hash) is not None:
+            continue
+        replicas = component.replicas if component.services or workers else 0
+        manifest = render_deployment(
+            s.name, s.namespace, revision, component, colour=colour, replicas=replicas
+        )
         return Acting(
-            CreateObject(serving_service(s, active, component, service)),
+            ApplyObject(manifest),
+            Reason.REPAIRING,
+            f"Deployment {manifest['metadata']['name']} was deleted by somebody; creating it again",
+        )
+    return None
+
+
+def _service(s: Snapshot, revision: Revision) -> Acting | None:
+    for component, service in missing_services(s, revision):
+        return Acting(
+            CreateObject(serving_service(s, revision, component, service)),
             Reason.REPAIRING,
             f"Service {service.name} was deleted by somebody; creating it again",
         )

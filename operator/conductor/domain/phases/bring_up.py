@@ -55,3 +55,23 @@ def bringing_up(context: Context) -> Situation:
                 f"creating Service {manifest['metadata']['name']}",
             )
     return Advancing(Phase.MIGRATING, Reason.STARTED, "every pod is ready")
+
+
+def brought_up_again(context: Context) -> Advancing | None:
+    """Back to BringingUp where somebody deleted a part of the candidate: what was seen of it until now is void."""
+    s, to = context.s, context.to
+    gone = [
+        names.deployment_name(s.name, component.name, context.upgrade.to_colour, to.hash)
+        for component in to.spec.components
+        if s.workload(component.name, to.hash) is None
+    ]
+    gone += [
+        name for _, service in services_of(to) if (name := names.preview_name(service.name)) not in s.services
+    ]
+    if not gone:
+        return None
+    return Advancing(
+        Phase.BRINGING_UP,
+        Reason.REPAIRING,
+        f"{gone[0]} was deleted by somebody; bringing {to.version} up again",
+    )

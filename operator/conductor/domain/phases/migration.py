@@ -12,6 +12,7 @@ from conductor.api.spec import ContractPolicy
 from conductor.api.status import MigrationsStatus, Outcome, Phase
 from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import migration_job
+from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import JobState
@@ -100,6 +101,8 @@ def expanding(context: Context) -> Situation:
 
 def migrating(context: Context) -> Situation:
     """The backfill; resumable, so it is tried again before it is given up."""
+    if (again := brought_up_again(context)) is not None:
+        return again
     if context.spec.migrations is None:
         return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
     if context.past(context.upgrade.deadline):
@@ -181,7 +184,7 @@ def contracting(context: Context) -> Situation:
 
 def back_out_schema(context: Context) -> Situation | None:
     """Undo the expand step after a refusal; None when there is nothing (more) to undo."""
-    if not context.upgrade.expanded or context.spec.migrations is None or context.from_ is None:
+    if not context.upgrade.expanded or context.spec.migrations is None or not context.upgrade.from_revision:
         return None
     if (pending := start_or_wait(context, "backout")) is not None:
         return pending

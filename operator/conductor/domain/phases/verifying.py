@@ -3,6 +3,7 @@
 from conductor.api.names import preview_name
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase, Verdict
+from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval_wait, explain
 from conductor.domain.pods import not_ready, trouble
 from conductor.domain.routing import services_of
@@ -13,6 +14,8 @@ from conductor.domain.verdicts import required_requests
 def verifying(context: Context) -> Situation:
     """Only Healthy goes on; nothing here has touched a user, so every failure is a refusal."""
     s, to = context.s, context.to
+    if (again := brought_up_again(context)) is not None:
+        return again
     if (found := trouble(s, to)) is not None:
         return Failing(*found, outcome=Outcome.REFUSED)
     if (failure := _answers_fail(context)) is not None:
@@ -40,10 +43,17 @@ def verifying(context: Context) -> Situation:
             context.upgrade.deadline,
             changes=seen,
         )
-    if short := not_ready(s, to):
-        return Waiting(Reason.WAITING_FOR_PODS, f"pods ready: {', '.join(short)}", context.upgrade.deadline)
-    if (gap := _unproven(context)) is not None:
-        return Waiting(Reason.VERIFYING, gap, context.upgrade.deadline, changes=seen)
+    short = not_ready(s, to)
+    if (gap := f"pods ready: {', '.join(short)}" if short else _unproven(context)) is not None:
+        if context.past(context.upgrade.deadline):
+            return Failing(
+                Reason.VERIFY_DEADLINE,
+                f"spec.deadlines.verify: not proven in time; {gap}",
+                Outcome.REFUSED,
+                seen,
+            )
+        reason = Reason.WAITING_FOR_PODS if short else Reason.VERIFYING
+        return Waiting(reason, gap, context.upgrade.deadline, changes=seen)
     if context.spec.approval.before_switch and not context.approved("switch"):
         return approval_wait(context, "switch")
     following = Phase.RAMPING if context.from_ is not None and context.spec.traffic.ramp else Phase.SWITCHING
