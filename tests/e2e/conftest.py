@@ -50,6 +50,14 @@ def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> None:
             installed.touch()
 
 
+@pytest.fixture(scope="module")
+def no_other_operator(kube: Kube, operator: None) -> Iterator[None]:
+    """Only a rig's operator works meanwhile: the installed one is away, its CRD and its rights stay."""
+    operator_install.scale(kube, 0)
+    yield
+    operator_install.scale(kube, 1)
+
+
 @pytest.fixture
 def test_namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; when the test failed, what went on in it is printed before it goes."""
