@@ -45,6 +45,8 @@ class Answer:
     """versions of upgrades that were given up, whose expanded schema still stands"""
     versions: tuple[tuple[str, State], ...] = ()
     """inspect only: every version that the ledger knows"""
+    untouched: bool = False
+    """the run ended before it had a connection: nothing can have changed"""
     exit_code: int = 0
 
     def to_json(self, redact: Redactor) -> str:
@@ -77,6 +79,7 @@ class Answer:
             "contractPending": list(self.contract_pending[:20]),
             "expandedKept": list(self.expanded_kept[:20]),
             "versions": {version: state.value for version, state in versions},
+            "untouched": self.untouched,
         }
         content.update({key: value for key, value in optional.items() if value})
         return json.dumps(content, separators=(",", ":"))
@@ -92,6 +95,7 @@ def failure(stop: Stop, request: Request | None) -> Answer:
         message=stop.message,
         mend=stop.mend,
         reason=stop.reason,
+        untouched=stop.untouched,
         exit_code=stop.exit_code,
     )
 

@@ -27,9 +27,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     redact = Redactor()
     try:
         with _interruptible():
-            request = parse_request(arguments)
-            settings = read_settings(environment)
-            dsn = parse_dsn(settings.database_url)
+            with _untouched():
+                request = parse_request(arguments)
+                settings = read_settings(environment)
+                dsn = parse_dsn(settings.database_url)
             redact = dsn.redact
             answer = _run(request, settings, dsn)
     except Stop as stop:
@@ -43,10 +44,22 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _run(request: Request, settings: Settings, dsn: Dsn) -> Answer:
-    library = read_library(settings.migrations)
-    check_texts(library, in_range(library, request), request.verb)
-    with closing(connect(dsn, request, settings.limits)) as connection, translated(connection):
+    with _untouched():
+        library = read_library(settings.migrations)
+        check_texts(library, in_range(library, request), request.verb)
+        connection = connect(dsn, request, settings.limits)
+    with closing(connection), translated(connection):
         return Run(connection, request, settings, library).carry_out()
+
+
+@contextmanager
+def _untouched() -> Iterator[None]:
+    """What ends a run in here ends it before it can have changed anything; its answer says so."""
+    try:
+        yield
+    except Stop as stop:
+        stop.untouched = True
+        raise
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class Stop(Exception):  # noqa: N818 - a stop is an answer, not always an error
         self.mend = mend
         self.version = version
         self.divergence = divergence
+        self.untouched = False
 
 
 class Refused(Stop):

@@ -32,6 +32,7 @@ def test_a_url_that_leads_nowhere(tmp_path: Path, url: str, exit_code: int, reas
     assert (outcome.exit_code, outcome.reason) == (exit_code, reason)
     assert part in outcome.answer["message"] + outcome.answer["mend"]
     assert "hunter2" not in outcome.output
+    assert outcome.answer["untouched"] is True
 
 
 def test_a_password_is_never_printed(blank: Plane, server: Server) -> None:

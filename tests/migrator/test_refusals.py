@@ -27,6 +27,7 @@ def test_a_failing_expand_names_file_and_line_and_leaves_blue_untouched(told: Pl
     told.write_files({"1.1.0/expand.sql": "ALTER TABLE told ADD second text;\n\nALTER TABLE tld ADD x text;"})
     refused = told.run("expand", "1.0.0", "1.1.0")
     says(refused, 1, "SqlFailed", "1.1.0/expand.sql line 3", 'relation "tld" does not exist')
+    assert "untouched" not in refused.answer, "it had a connection"
     assert told.schema() == blue
     assert told.done("inspect", "1.0.0", "1.1.0")["state"] == "none"
     assert told.events()[-1] == ("expand", "failed", "1.1.0", None)
