@@ -1,4 +1,7 @@
-"""Somebody else points a Service away from where it should be: answered twice, then people have to settle it."""
+"""Somebody else points a Service away from where it should be: answered twice, then people have to settle it.
+
+A person who has settled it may say so by `retry`: it is answered twice more then.
+"""
 
 from conductor.api import names
 from conductor.api.reasons import Reason
@@ -22,16 +25,26 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
         return None
     name = astray[0].service
     others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
-    if s.status.traffic.reversions >= MAX_REVERSIONS:
+    reversions = s.status.traffic.reversions
+    retry = f"{_upgrade_id(s)}/traffic/{reversions}"
+    asked = s.annotations.get(names.ANNOTATION_RETRY) == retry
+    if reversions and reversions % MAX_REVERSIONS == 0 and not asked:
         return Waiting(
             Reason.TRAFFIC_REVERTED,
-            f"Service {name}: its selector was changed by {others} {MAX_REVERSIONS + 1} times; take the selector out "
-            "of what that manager applies. Nothing that it selects is scaled away meanwhile",
+            f"Service {name}: its selector was changed by {others} {reversions + 1} times; take the selector out "
+            f"of what that manager applies, then annotate {names.ANNOTATION_RETRY}={retry} to have it pointed at "
+            f"{active.version} again. Nothing that it selects is scaled away meanwhile",
             stalled=True,
         )
     return Acting(
         SwitchServices(tuple(astray), s.epoch),
         Reason.TRAFFIC_REVERTED,
         f"Service {name} was changed by {others}; pointing it back at {active.version}",
-        {"reversions": s.status.traffic.reversions + 1},
+        {"reversions": reversions + 1},
     )
+
+
+def _upgrade_id(s: Snapshot) -> str:
+    """The upgrade under way, or the last one: a word given about it says nothing about the next."""
+    known = s.status.upgrade or s.status.last_upgrade
+    return known.id if known else ""
