@@ -1,11 +1,13 @@
 """Where Services point, and the proof that traffic goes where we say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from conductor.api.spec import Component, ComponentService
 from conductor.domain.effects import ServicePatch, SwitchServices
 from conductor.domain.manifests import service_ports
+from conductor.domain.ports import ramp_ports
 from conductor.domain.revision import Revision, narrow_selector, wide_selector
 from conductor.domain.snapshot import Snapshot
 
@@ -40,43 +42,57 @@ def missing_services(s: Snapshot, revision: Revision) -> list[tuple[Component, C
 
 def switch_to(s: Snapshot, revision: Revision) -> SwitchServices:
     """Point all Services at one revision."""
-    return _switch(s, revision, wide=False)
-
-
-def widen(s: Snapshot, revision: Revision) -> SwitchServices:
-    """Let all Services select every pod that is told to serve."""
-    return _switch(s, revision, wide=True)
-
-
-def is_wide(s: Snapshot, revision: Revision) -> bool:
-    """Whether every Service selects across revisions."""
-    return all(
-        (state := s.services.get(service.name)) is not None
-        and dict(state.selector) == wide_selector(s.name, component.name)
-        for component, service in services_of(revision)
-    )
-
-
-def _switch(s: Snapshot, revision: Revision, wide: bool) -> SwitchServices:
     patches = []
     for component, service in services_of(revision):
         state = s.services[service.name]
-        selector = (
-            wide_selector(s.name, component.name)
-            if wide
-            else narrow_selector(s.name, component.name, revision.hash)
-        )
         patches.append(
             ServicePatch(
                 service=service.name,
                 resource_version=state.resource_version,
-                selector=selector,
+                selector=narrow_selector(s.name, component.name, revision.hash),
                 former_selector=dict(state.selector),
-                ports=() if wide else service_ports(service),
+                ports=service_ports(service),
                 former_ports=tuple(dict(port) for port in state.ports),
             )
         )
     return SwitchServices(patches=tuple(patches), epoch=s.epoch)
+
+
+def widen(s: Snapshot, from_: Revision, to: Revision) -> SwitchServices:
+    """Let all Services select every pod that is told to serve, of either revision, on ports right for both.
+
+    A Service that only the new revision declares has no users yet; it comes with the switch.
+    """
+    patches = []
+    for component, service in services_of(to):
+        state = s.services.get(service.name)
+        if state is None:
+            continue
+        ports = ramp_ports(from_, to, service.name)
+        patches.append(
+            ServicePatch(
+                service=service.name,
+                resource_version=state.resource_version,
+                selector=wide_selector(s.name, component.name),
+                former_selector=dict(state.selector),
+                ports=ports if _targets(ports) != _targets(state.ports) else (),
+                former_ports=tuple(dict(port) for port in state.ports),
+            )
+        )
+    return SwitchServices(patches=tuple(patches), epoch=s.epoch)
+
+
+def _targets(ports: Sequence[Mapping[str, Any]]) -> dict[int, int | str]:
+    return {port["port"]: port.get("targetPort", port["port"]) for port in ports}
+
+
+def is_wide(s: Snapshot, revision: Revision) -> bool:
+    """Whether every Service that is there selects across revisions."""
+    return all(
+        dict(s.services[service.name].selector) == wide_selector(s.name, component.name)
+        for component, service in services_of(revision)
+        if service.name in s.services
+    )
 
 
 def endpoints_gap(s: Snapshot, revision: Revision) -> str | None:

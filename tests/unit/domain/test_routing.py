@@ -55,7 +55,8 @@ def test_a_switch_names_what_it_read_and_what_was_there_before() -> None:
 
 def test_a_ramp_keeps_the_ports_and_selects_by_who_serves() -> None:
     s = seen()
-    [patch] = widen(s, s.revisions[s.digest]).patches
+    assert s.status.upgrade is not None
+    [patch] = widen(s, s.revisions[s.status.upgrade.from_revision], s.revisions[s.digest]).patches
 
     assert patch.ports == ()
     assert patch.selector == {

@@ -38,7 +38,7 @@ def ramping(context: Context) -> Situation:
         )
     if not is_wide(s, context.to):
         return Acting(
-            widen(s, context.to),
+            widen(s, context.from_, context.to),
             Reason.SWITCHING,
             f"moving {step.weight}% of new connections",
             {"took_traffic": True, "step_at": s.now, "green_share": step.weight},
@@ -73,7 +73,9 @@ def share(context: Context, step: RampStep) -> dict[str, tuple[int, int]] | None
     if context.from_ is None:
         return None
     counts: dict[str, tuple[int, int]] = {}
-    for component in served_components(context.to):
+    former = {component.name for component in served_components(context.from_)}
+    # A component that only the new version has takes nobody's users in a ramp.
+    for component in (component for component in served_components(context.to) if component.name in former):
         losing = len(context.s.ready_pods(context.from_.hash, component.name))
         gaining = len(context.s.ready_pods(context.to.hash, component.name))
         workload = context.s.workload(component.name, context.from_.hash)
@@ -82,7 +84,7 @@ def share(context: Context, step: RampStep) -> dict[str, tuple[int, int]] | None
         if found is None:
             return None
         counts[component.name] = found
-    return counts
+    return counts or None
 
 
 def _serving_changes(context: Context, step: RampStep) -> tuple[tuple[Pod, bool], ...] | None:
