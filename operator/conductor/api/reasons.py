@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CLAIMING_EPOCH = "ClaimingEpoch"
     TARGET_NOT_READY = "RollbackTargetNotReady"
     PAUSED = "Paused"
+    RESUMED = "Resumed"
     PUBLISHING_COLOUR = "PublishingColour"
     REPAIRING = "Repairing"
     # ended well
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     SUCCEEDED = "UpgradeSucceeded"
     BOOTSTRAPPED = "Bootstrapped"
     CONTRACT_PENDING = "ContractPending"
+    CONTRACTED = "Contracted"
     # refused or taken back
     INVALID_SPEC = "InvalidSpec"
     FOREIGN_SERVICE = "ForeignService"
@@ -49,6 +51,10 @@ class Reason(StrEnum):
     UNHEALTHY = "Unhealthy"
     NO_DATA = "NoData"
     PROMETHEUS_ERROR = "PrometheusError"
+    ACTIVE_NOT_SERVING = "ActiveNotServing"
+    RAMP_PORTS_DIFFER = "RampPortsDiffer"
+    JOB_CANNOT_START = "JobCannotStart"
+    INSPECT_FAILED = "InspectFailed"
     EXPAND_FAILED = "ExpandFailed"
     MIGRATE_FAILED = "MigrateFailed"
     CONTRACT_FAILED = "ContractFailed"

@@ -225,6 +225,7 @@ class ReleaseSpec(Model):
     deadlines: Deadlines = Deadlines()
     migrations: Migrations | None = None
     metrics: Metrics
+    hotfix: Annotated[str, StringConstraints(max_length=64)] = ""
     paused: bool = False
     rollback_to: ShortText = ""
     deletion_policy: DeletionPolicy = DeletionPolicy.ORPHAN

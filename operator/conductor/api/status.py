@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstr
 from pydantic.alias_generators import to_camel
 
 from conductor.api.receipts import LINE_BYTES, OUTBOX_LINES
-from conductor.api.spec import Colour
+from conductor.api.spec import Colour, ContractPolicy
 
 Message = Annotated[str, StringConstraints(max_length=4096)]
 Short = Annotated[str, StringConstraints(max_length=253)]
@@ -134,6 +134,9 @@ class UpgradeStatus(StatusModel):
     switched_back_at: Instant | None = None
     took_traffic: bool = False
     expanded: bool = False
+    hotfix: bool = False
+    paused_at: Instant | None = None
+    served: dict[str, int] = Field(default_factory=dict)
     failure: Failure | None = None
     intent: Intent | None = None
     timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)
@@ -168,6 +171,26 @@ class MigrationsStatus(StatusModel):
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
 
 
+class ContractState(StrEnum):
+    PENDING = "Pending"
+    COMMITTED = "Committed"
+    FAILED = "Failed"
+
+
+class PendingContract(StatusModel):
+    """A contract step that its upgrade left for later. `Committed` is the intent that closes the way back."""
+
+    id: Short
+    from_: Short = Field(default="", alias="from")
+    to: Short
+    revision: Short
+    policy: ContractPolicy
+    image: Message
+    secret_name: Short
+    secret_key: Short
+    state: ContractState = ContractState.PENDING
+    attempt: int = 1
+    message: Message = ""
 class OpenIntent(StatusModel):
     """The intent that has no outcome yet; its sequence is 0 while its receipt is folded."""
 
@@ -216,6 +239,7 @@ class ReleaseStatus(StatusModel):
     upgrade: UpgradeStatus | None = None
     last_upgrade: LastUpgrade | None = None
     migrations: MigrationsStatus | None = None
+    pending_contract: PendingContract | None = None
     receipts: ReceiptsStatus | None = None
 
     def condition(self, type_: str) -> Condition | None:

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.api.status import Outcome, Phase, UpgradeStatus
+from conductor.api.status import ContractState, Outcome, Phase, UpgradeStatus
+from conductor.domain.phases.context import approved
+from conductor.domain.phases.deferred_contract import possible
 from conductor.domain.situation import Failing, Refusing
 from conductor.domain.snapshot import Snapshot
 
 _COMMANDS = {"rollback": names.ANNOTATION_ROLLBACK, "abort": names.ANNOTATION_ABORT}
+_CONTRACT = "contract"
 
 
 def commanded(s: Snapshot, upgrade: UpgradeStatus) -> Failing | None:
@@ -31,7 +34,23 @@ def refused(s: Snapshot) -> Refusing | None:
             continue
         if (reply := _reply(s, command, value)) is not None:
             return Refusing(key, *reply)
-    return None
+    return _contract_too_early(s)
+
+
+def _contract_too_early(s: Snapshot) -> Refusing | None:
+    """A contract step that was left for later, approved while an older version serves that it would cut off."""
+    pending = s.status.pending_contract
+    if pending is None or pending.state is not ContractState.PENDING or possible(s, pending):
+        return None
+    key = f"approve={pending.id}/{_CONTRACT}"
+    if key in s.status.handled_commands or not approved(s, pending.id, _CONTRACT):
+        return None
+    return Refusing(
+        key,
+        Reason.COMMAND_REFUSED,
+        f"approval of the contract step of {pending.to} is refused: {s.status.active_version} serves and needs what "
+        f"that step removes; upgrade to {pending.to} or later first",
+    )
 
 
 def _given(s: Snapshot) -> Iterator[tuple[str, str]]:

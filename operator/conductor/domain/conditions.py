@@ -37,7 +37,8 @@ def conditions(
     upgrade = status.upgrade
     settled = status.phase is Phase.STABLE and upgrade is None
     reason, message = status.reason or Reason.STARTED, status.message
-    moving = (upgrade is not None or behind) and not (stalled or rejected or unread)
+    busy = upgrade is not None or behind or status.phase is Phase.CONTRACTING
+    moving = busy and not (stalled or rejected or unread)
     verdict = upgrade.last_verdict if upgrade else None
     applied, applied_reason = _migrations(status)
     wanted: list[tuple[str, Literal["True", "False", "Unknown"], str, str]] = [
@@ -88,6 +89,8 @@ def _stalled(
 def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknown"], str]:
     if status.phase in _BEFORE_MIGRATED:
         return "Unknown", str(status.phase)
+    if status.pending_contract is not None:
+        return "True", Reason.CONTRACT_PENDING
     if status.migrations is None:
         return "True", "NotApplicable"
     return "True", status.migrations.state.capitalize() or "NotApplicable"

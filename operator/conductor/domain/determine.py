@@ -5,6 +5,7 @@ objects, commands to go back), then the phase under way, then the start of somet
 """
 
 from collections.abc import Callable
+from datetime import datetime
 
 from conductor.api import names
 from conductor.api.reasons import Reason
@@ -21,8 +22,9 @@ from conductor.domain.effects import (
 from conductor.domain.phases.bring_up import bringing_up
 from conductor.domain.phases.closing import closing
 from conductor.domain.phases.context import Context
+from conductor.domain.phases.deferred_contract import asked_for, at_rest, committed
 from conductor.domain.phases.migration import contracting, expanding, migrating
-from conductor.domain.phases.preflight import preflight, record
+from conductor.domain.phases.preflight import is_hotfix, preflight, record
 from conductor.domain.phases.ramping import ramping
 from conductor.domain.phases.rollback import backing_out, rolling_back
 from conductor.domain.phases.soaking import soaking
@@ -33,6 +35,7 @@ from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_i
 from conductor.domain.revision import Revision
 from conductor.domain.situation import (
     Acting,
+    Advancing,
     Ending,
     Failing,
     Refusing,
@@ -61,6 +64,8 @@ PHASES: dict[Phase, Callable[[Context], Situation]] = {
 }
 AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase.STABLE})
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
+#: Between the switch and its proof, and once a contract step is committed, to stand still is the greater risk.
+HELD_BY_PAUSE = BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}
 
 
 def determine(s: Snapshot) -> Situation:
@@ -110,14 +115,23 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
         return missing
     if phase not in GOING_BACK and (dispute := _reverted(context)) is not None:
         return dispute
-    situation = PHASES[phase](context)
-    held = phase in BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING} and not isinstance(
-        situation, Waiting | Failing
-    )
     # The live spec's word, also where an upgrade to a kept revision goes by that one's own settings.
-    if (s.spec or context.spec).paused and held:
-        return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on")
+    paused = (s.spec or context.spec).paused and phase in HELD_BY_PAUSE
+    if upgrade.paused_at is not None and not paused:
+        return _resumed(context, upgrade.paused_at)
+    situation = PHASES[phase](context)
+    if paused and not isinstance(situation, Waiting | Failing):
+        since = {"paused_at": upgrade.paused_at or s.now}
+        return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on", changes=since)
     return situation
+
+
+def _resumed(context: Context, paused_at: datetime) -> Advancing:
+    """Go on with as much time left before the deadline as there was when the pause began to hold something back."""
+    deadline = context.upgrade.deadline
+    left = deadline + (context.s.now - paused_at) if deadline is not None else None
+    changes = {"paused_at": None, "deadline": left}
+    return Advancing(context.s.status.phase, Reason.RESUMED, "spec.paused is false again", changes)
 
 
 def _record_lost(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
@@ -172,6 +186,8 @@ def _steady(s: Snapshot) -> Situation:
         return _active_unknown(s)
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
+    if (contract := committed(s)) is not None:
+        return contract
     if s.spec is None:
         first = "; ".join(str(finding) for finding in s.findings[:5])
         return Rejecting(Reason.INVALID_SPEC, first)
@@ -182,11 +198,18 @@ def _steady(s: Snapshot) -> Situation:
             f"spec.rollbackTo: {s.spec.rollback_to} is not a kept revision; kept are "
             f"{', '.join(sorted(s.revisions)) or 'none'}",
         )
+    if not s.spec.paused and (contract := asked_for(s, version)) is not None:
+        return contract
     if active is not None and wanted == active.hash:
         if objects := superfluous(s):
             return Acting(delete(s, objects), Reason.CLEANING_UP, "pruning revisions past the limit")
-        return Waiting(Reason.STABLE, f"{active.version} serves")
-    if wanted == s.status.failed_digest and not _retry_asked(s):
+        return at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
+    return _something_new(s, active, wanted, version)
+
+
+def _something_new(s: Snapshot, active: Revision | None, wanted: str, version: str) -> Situation:
+    """The spec asks for another revision than the one that serves: start, or say why not."""
+    if wanted == s.status.failed_digest and not _try_again(s):
         last = s.status.last_upgrade
         why = f"{last.reason}: {last.message}" if last else "it failed"
         retry = f"{names.ANNOTATION_RETRY}={last.id}" if last else names.ANNOTATION_RETRY
@@ -195,7 +218,7 @@ def _steady(s: Snapshot) -> Situation:
             f"version {version} is not tried again ({why}); change the spec, or annotate {retry}",
             stalled=True,
         )
-    if s.spec.paused:
+    if s.spec is not None and s.spec.paused:
         return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to start the upgrade")
     if not s.new_upgrades:
         return Waiting(Reason.PAUSED, "the operator's flag bluegreen_cp is off: no new upgrade starts")
@@ -245,14 +268,21 @@ def _wanted(s: Snapshot) -> tuple[str | None, str]:
     return s.digest, s.spec.version
 
 
-def _retry_asked(s: Snapshot) -> bool:
+def _try_again(s: Snapshot) -> bool:
+    """A retry by command, or a hotfix: the word that was missing when the active revision did not serve."""
     last = s.status.last_upgrade
-    return last is not None and s.annotations.get(names.ANNOTATION_RETRY) == last.id
+    if last is None:
+        return False
+    asked = s.annotations.get(names.ANNOTATION_RETRY) == last.id
+    return asked or (last.reason == Reason.ACTIVE_NOT_SERVING and s.spec is not None and is_hotfix(s.spec))
 
 
 def _deleting(s: Snapshot) -> Situation:
     if names.FINALIZER not in s.finalizers:
         return Waiting(Reason.CLEANING_UP, "the release is being deleted; what serves stays")
+    if s.spec is None or s.spec.deletion_policy is not DeletionPolicy.DELETE:
+        why = "deletionPolicy is Orphan" if s.spec else "the spec cannot be read, and with it deletionPolicy"
+        return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, f"{why}: what serves stays")
     objects: list[tuple[str, str]] = [
         ("Service", name) for name, service in sorted(s.services.items()) if service.release == s.name
     ]

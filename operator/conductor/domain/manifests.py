@@ -1,16 +1,28 @@
 """Objects that we create beside Deployments: revision records, Services, migration Jobs. Pure builders."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from conductor.api import names
 from conductor.api.spec import Component, ComponentService, Migrations
-from conductor.api.status import UpgradeStatus
 from conductor.domain.revision import Revision, narrow_selector
 from conductor.domain.snapshot import Snapshot
 
 #: A Job's pods are restarted by us as a new attempt, never by the Job: one attempt, one fence token.
 _BACKOFF_LIMIT = 0
 _JOB_TTL_SECONDS = 86_400
+
+
+class Run(Protocol):
+    """Whose migration Jobs these are: an upgrade's, or those of a contract step that it left for later."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def from_(self) -> str: ...
+    @property
+    def to(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
 
 
 def revision_record(s: Snapshot, revision: Revision, raw_spec: dict[str, Any]) -> dict[str, Any]:
@@ -75,21 +87,21 @@ def serving_service(
     return manifest
 
 
-def migration_job(s: Snapshot, upgrade: UpgradeStatus, migrations: Migrations, verb: str) -> dict[str, Any]:
+def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> dict[str, Any]:
     """One attempt at one migration verb. Its answer is the pod's termination message."""
-    name = names.job_name(s.name, upgrade.id, verb, upgrade.attempt)
+    name = names.job_name(s.name, run.id, verb, run.attempt)
     labels = {
         names.LABEL_RELEASE: s.name,
         names.LABEL_ROLE: names.ROLE_MIGRATION,
-        names.LABEL_UPGRADE: upgrade.id,
+        names.LABEL_UPGRADE: run.id,
     }
     arguments = {
         "--release": s.name,
         "--namespace": s.namespace,
-        "--upgrade": upgrade.id,
-        "--attempt": str(upgrade.attempt),
-        "--from": upgrade.from_,
-        "--to": upgrade.to,
+        "--upgrade": run.id,
+        "--attempt": str(run.attempt),
+        "--from": run.from_,
+        "--to": run.to,
     }
     secret = migrations.database_secret_ref
     return {

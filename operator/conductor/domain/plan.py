@@ -8,6 +8,7 @@ from typing import Any
 from conductor.api.reasons import Reason
 from conductor.api.spec import Colour
 from conductor.api.status import (
+    ContractState,
     Failure,
     Intent,
     LastUpgrade,
@@ -86,9 +87,11 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
     status = _with_upgrade(s.status, situation.changes)
     phase = status.phase
     if s.status.upgrade is None and s.status.active_revision:
-        phase = Phase.STABLE
+        pending = status.pending_contract
+        committed = pending is not None and pending.state is ContractState.COMMITTED
+        phase = Phase.CONTRACTING if committed else Phase.STABLE
     failed = status.failed_digest
-    if situation.reason is Reason.STABLE:
+    if situation.reason in (Reason.STABLE, Reason.CONTRACT_PENDING) and status.upgrade is None:
         failed = ""
     status = status.model_copy(
         update={
@@ -245,8 +248,9 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
     migrations = changes.pop("migrations", None)
     if isinstance(migrations, MigrationsStatus):
         update["migrations"] = migrations
-    if "schema_floor" in changes:
-        update["schema_floor"] = changes.pop("schema_floor")
+    for key in ("schema_floor", "pending_contract"):
+        if key in changes:
+            update[key] = changes.pop(key)
     serving = changes.pop("serving", None)
     if serving is not None:
         update["traffic"] = _shared(status, serving, 100).model_copy(update={"current": serving})
@@ -279,9 +283,9 @@ def _enter(s: Snapshot, status: ReleaseStatus, phase: Phase) -> ReleaseStatus:
         "phase_started_at": s.now,
         "timeline": timeline[-_TIMELINE_LIMIT:],
         "deadline": _deadline(s, phase),
+        "paused_at": None,
+        "attempt": 1,
     }
-    if phase in (Phase.MIGRATING, Phase.CONTRACTING, Phase.BACKING_OUT, Phase.ROLLING_BACK):
-        update["attempt"] = 1
     return status.model_copy(update={"phase": phase, "upgrade": upgrade.model_copy(update=update)})
 
 

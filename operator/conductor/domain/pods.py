@@ -8,9 +8,9 @@ from conductor.domain.revision import Revision
 from conductor.domain.snapshot import Pod, Snapshot, served_components
 
 #: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
-_IMAGE_PATIENCE = timedelta(seconds=30)
+IMAGE_PATIENCE = timedelta(seconds=30)
 _SCHEDULING_PATIENCE = timedelta(seconds=30)
-_IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CRASH_RESTARTS = 3
 #: A pod that is not ready counts as starting for this long, as lost from then on.
 _START_PATIENCE = timedelta(seconds=30)
@@ -29,7 +29,7 @@ def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
 def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
     where = f"spec.components[{pod.component}].template"
     age = s.now - pod.created_at
-    if pod.waiting_reason in _IMAGE_REASONS and age >= _IMAGE_PATIENCE:
+    if pod.waiting_reason in IMAGE_REASONS and age >= IMAGE_PATIENCE:
         return (
             Reason.IMAGE_UNAVAILABLE,
             f"{where}.spec.containers[].image: {pod.image} cannot be pulled ({pod.waiting_reason}: "

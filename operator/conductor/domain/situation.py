@@ -62,10 +62,10 @@ class Failing:
 
 @dataclass(frozen=True)
 class Ending:
-    """The upgrade is over; the release is Stable again."""
+    """The upgrade is over; the release is Stable again. `reason` may be a newer operator's word."""
 
     outcome: Outcome
-    reason: Reason
+    reason: str
     message: str
     changes: dict[str, Any] = field(default_factory=dict)
 

@@ -30,6 +30,7 @@ class Pod:
     waiting_message: str = ""
     image: str = ""
     unschedulable: str = ""
+    running: bool = True
     resource_version: str = ""
     epoch: int = -1
 
@@ -84,7 +85,7 @@ class TrafficConfigMap:
 
 @dataclass(frozen=True)
 class JobState:
-    """One migration Job and, once it ended, its answer."""
+    """One migration Job and, once it ended, its answer. `started`: its container ran, if only for a moment."""
 
     name: str
     succeeded: bool
@@ -92,6 +93,13 @@ class JobState:
     answer: Mapping[str, Any] | None = None
     message: str = ""
     exit_code: int | None = None
+    created_at: datetime | None = None
+    started: bool = True
+    waiting_reason: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.succeeded or self.failed
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, Tra
 
 Object = Mapping[str, Any]
 
+#: What kubelet calls a container that its runtime could not start.
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+_STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
+
 
 def instant(text: str) -> datetime:
     """RFC 3339, as the API server writes it."""
@@ -97,6 +101,7 @@ def pod(obj: Object) -> Pod | None:
         unschedulable=(scheduled.get("message") or "unschedulable")[:300]
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
         else "",
+        running=any("running" in (item.get("state") or {}) for item in containers),
         resource_version=obj["metadata"].get("resourceVersion", ""),
         epoch=epoch(obj),
     )
@@ -145,6 +150,8 @@ def job(obj: Object, pods: Sequence[Object]) -> JobState:
     own = [item for item in pods if labels(item).get("batch.kubernetes.io/job-name") == name]
     answer, message = _answer(own)
     failed = conditions.get("Failed", {})
+    ended = any(conditions.get(type_, {}).get("status") == "True" for type_ in ("Complete", "Failed"))
+    created = obj["metadata"].get("creationTimestamp")
     return JobState(
         name=name,
         succeeded=conditions.get("Complete", {}).get("status") == "True",
@@ -152,7 +159,32 @@ def job(obj: Object, pods: Sequence[Object]) -> JobState:
         answer=answer,
         message=message or failed.get("message", ""),
         exit_code=_exit_code(own),
+        created_at=instant(created) if created else None,
+        # An ended Job whose pods are gone may have done anything.
+        started=any(_ran(item) for item in own) or (ended and not own),
+        waiting_reason=next((reason for item in own if (reason := _waiting_reason(item))), ""),
     )
+
+
+def _ran(pod: Object) -> bool:
+    """Whether a container of this pod ever ran; a pod that ended without saying is taken to have run."""
+    status = pod.get("status") or {}
+    containers = status.get("containerStatuses") or []
+    for container in containers:
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            if "running" in state or (
+                "terminated" in state and state["terminated"].get("reason") not in _NEVER_RAN
+            ):
+                return True
+    return not containers and status.get("phase") in ("Succeeded", "Failed")
+
+
+def _waiting_reason(pod: Object) -> str:
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        reason: str = ((container.get("state") or {}).get("waiting") or {}).get("reason", "")
+        if reason not in _STARTING:
+            return reason
+    return ""
 
 
 def _exit_code(pods: Sequence[Object]) -> int | None:

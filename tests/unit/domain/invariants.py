@@ -9,10 +9,12 @@ from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import DeletionPolicy
-from conductor.api.status import Phase, Verdict
+from conductor.api.status import ContractState, Phase, Verdict
 from conductor.domain.chain import Chain
 from conductor.domain.effects import CreateObject, DeleteObjects, DeletePods, ScaleDeployment, SwitchServices
 from conductor.domain.plan import Plan
+from conductor.domain.pods import lost_readiness
+from conductor.domain.semver import older
 from conductor.domain.snapshot import Snapshot
 
 _FRESH = timedelta(seconds=45)
@@ -27,7 +29,7 @@ CONDITIONS = {
 }
 FORWARD = {
     Phase.PENDING: {Phase.BOOTSTRAPPING},
-    Phase.STABLE: {Phase.PREFLIGHT},
+    Phase.STABLE: {Phase.PREFLIGHT, Phase.CONTRACTING},
     Phase.BOOTSTRAPPING: {Phase.EXPANDING, Phase.BRINGING_UP},
     Phase.PREFLIGHT: {Phase.EXPANDING, Phase.BRINGING_UP},
     Phase.EXPANDING: {Phase.BRINGING_UP},
@@ -150,7 +152,14 @@ class Invariants:
                     revisions = {revision_of(pod) for pod in self._machinery.selected(service)}
                     assert revisions == {upgrade.to_revision}, f"users are on {revisions}"
         if _is_job(decided, "contract"):
-            assert before is Phase.CONTRACTING, "a contract Job without the written intent"
+            pending = s.status.pending_contract
+            committed = pending is not None and pending.state is ContractState.COMMITTED
+            if before is not Phase.CONTRACTING or upgrade is None:
+                assert committed, "a contract Job without the written intent"
+            if committed:
+                assert pending is not None
+                assert s.status.schema_floor == pending.to, "the way back is not closed"
+                assert not older(s.status.active_version, pending.to), "it would cut off what serves"
 
     def _nothing_that_serves_is_deleted(self, s: Snapshot, decided: Plan) -> None:
         if s.deleting:
@@ -175,6 +184,8 @@ class Invariants:
             return
         doomed = {name for name, _ in decided.effect.pods}
         standby = s.status.upgrade.from_revision
+        if s.status.upgrade.hotfix and lost_readiness(s, s.revisions[standby]):
+            return
         for component in {pod.component for pod in s.pods if pod.name in doomed}:
             ready = s.ready_pods(standby, component)
             base = s.revisions[standby].spec.component(component).replicas

@@ -175,7 +175,7 @@ def test_nothing_to_migrate_runs_no_contract_and_no_backout() -> None:
     story.apply(plane("1.1.0"))
     story.settled()
 
-    assert verbs(story) == ["expand-1", "migrate-1"]
+    assert verbs(story) == ["expand-1"]
     assert story.status.reason == Reason.STABLE
 
 

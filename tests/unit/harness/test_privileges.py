@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from harness.audit import AuditError, Use, log_directory, recorded, uses
 from harness.grants import Grant, Right, beyond, granted, unused
 

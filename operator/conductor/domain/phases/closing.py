@@ -17,6 +17,7 @@ from conductor.domain.versioned import delete, scale
 #: Twice a common scrape interval, so that one missed scrape is not taken for silence.
 SILENCE_WINDOW = timedelta(seconds=15)
 _FRESH = timedelta(seconds=15)
+_SILENCE_PATIENCE = timedelta(minutes=10)
 
 
 def closing(context: Context) -> Situation:
@@ -38,7 +39,7 @@ def closing(context: Context) -> Situation:
     ]
     if running:
         if (noise := silence_gap(s, losing)) is not None:
-            return Waiting(Reason.PROVING_SILENCE, noise)
+            return _not_silent(context, noise)
         return Acting(scale(running[0], 0), Reason.DRAINING, f"scaling {running[0].name} to zero")
     if left := [
         pod for pod in s.pods_of(losing.hash) if pod.component in {c.name for c in served_components(losing)}
@@ -54,6 +55,19 @@ def closing(context: Context) -> Situation:
     return after_closing(context)
 
 
+def _not_silent(context: Context, noise: str) -> Waiting:
+    """Waited for without end, and after a while a person is told what to look for: the surge costs meanwhile."""
+    patient_until = context.upgrade.phase_started_at + _SILENCE_PATIENCE
+    if context.s.now < patient_until:
+        return Waiting(Reason.PROVING_SILENCE, noise, patient_until)
+    return Waiting(
+        Reason.PROVING_SILENCE,
+        f"{noise}; nothing is scaled down before it is silent. Look for what reaches these pods past the Service (pod "
+        "addresses, another Service, a node whose proxy lags), and see that Prometheus scrapes them",
+        stalled=True,
+    )
+
+
 def silence_gap(s: Snapshot, losing: Revision) -> str | None:
     """Why it is not proven that no client reaches the losing pods; None when it is."""
     sample = s.silence
@@ -63,6 +77,8 @@ def silence_gap(s: Snapshot, losing: Revision) -> str | None:
         return f"cannot measure what {losing.version} still answers: {sample.error}"
     for component in served_components(losing):
         for pod in s.pods_of(losing.hash, component.name):
+            if not pod.running:
+                continue
             count = sample.requests_by_pod.get(pod.name)
             if count is None:
                 return f"Prometheus has no series of pod {pod.name}; silence is not proven"

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from conductor.api.names import ANNOTATION_APPROVE
 from conductor.api.reasons import Reason
-from conductor.api.spec import ReleaseSpec
+from conductor.api.spec import Migrations, ReleaseSpec
 from conductor.api.status import Outcome, UpgradeStatus, Verdict, VerdictStatus
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Failing, Situation, Waiting
@@ -32,11 +32,27 @@ class Context:
 
     def approved(self, step: str) -> bool:
         """Whether a person approved that step of this very upgrade."""
-        given = {part.strip() for part in self.s.annotations.get(ANNOTATION_APPROVE, "").split(",")}
-        return f"{self.upgrade.id}/{step}" in given
+        return approved(self.s, self.upgrade.id, step)
+
+    @property
+    def migrations(self) -> Migrations | None:
+        """What Jobs run with. Taken out of the spec in mid-upgrade, it still ends what it began."""
+        return self.spec.migrations or (self.to.spec.migrations if self.upgrade.expanded else None)
 
     def past(self, deadline: datetime | None) -> bool:
-        return deadline is not None and self.s.now >= deadline
+        """Whether that moment has come; while a pause holds the upgrade, its clock stands."""
+        return deadline is not None and (self.upgrade.paused_at or self.s.now) >= deadline
+
+
+def approved(s: Snapshot, upgrade: str, step: str) -> bool:
+    """Whether a person approved that step of that very upgrade."""
+    given = {part.strip() for part in s.annotations.get(ANNOTATION_APPROVE, "").split(",")}
+    return f"{upgrade}/{step}" in given
+
+
+def approval(s: Snapshot, upgrade: str, step: str) -> str:
+    """The command that approves it."""
+    return f"kubectl annotate cpr {s.name} --overwrite {ANNOTATION_APPROVE}={upgrade}/{step}"
 
 
 def explain(verdict: VerdictStatus, spec: ReleaseSpec) -> str:
@@ -66,6 +82,5 @@ def approval_wait(context: Context, step: str) -> Situation:
     """Waiting for a person."""
     return Waiting(
         Reason.AWAITING_APPROVAL,
-        f"waits for approval: kubectl annotate cpr {context.s.name} --overwrite "
-        f"maestro-conductor.io/approve={context.upgrade.id}/{step}",
+        f"waits for approval: {approval(context.s, context.upgrade.id, step)}",
     )

@@ -1,92 +1,43 @@
-"""Expanding, Migrating and Contracting: one Job per attempt, and what its answer means."""
+"""Expanding, Migrating and Contracting, and taking an expand step back: one Job per attempt."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-
-from pydantic import ValidationError
 
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import ContractPolicy
-from conductor.api.status import MigrationsStatus, Outcome, Phase
-from conductor.domain.effects import CreateObject
-from conductor.domain.manifests import migration_job
+from conductor.api.status import Outcome, Phase
 from conductor.domain.phases.bring_up import brought_up_again
-from conductor.domain.phases.context import Context
+from conductor.domain.phases.context import Context, approval
+from conductor.domain.phases.deferred_contract import first
+from conductor.domain.phases.jobs import (
+    ATTEMPTS,
+    FAILED_FOR_GOOD,
+    JobOutcome,
+    attend,
+    job_of,
+    never_connected,
+    read,
+    unfinished,
+    worth_another,
+)
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
-from conductor.domain.snapshot import JobState
+from conductor.domain.versioned import delete
 
-_ATTEMPTS = 3
-#: The runner ends with 1 when another attempt would end the same way, with 2 when it may not.
-_FAILED_FOR_GOOD = 1
-_WORTH_RETRYING = 2
-_WELL_ENDED: Mapping[str, frozenset[str]] = {
-    "expand": frozenset({"expanded", "migrated", "contracted", "not-applicable"}),
-    "migrate": frozenset({"migrated", "contracted", "not-applicable"}),
-    "contract": frozenset({"contracted", "not-applicable"}),
-    "backout": frozenset({"backed-out", "none", "not-applicable"}),
-}
-
-
-@dataclass(frozen=True)
-class JobOutcome:
-    """What an ended Job said: done well or not, and its answer as status."""
-
-    well: bool
-    status: MigrationsStatus
-    message: str
-
-
-def job_of(context: Context, verb: str) -> JobState | None:
-    """The Job of this verb's present attempt."""
-    name = names.job_name(context.s.name, context.upgrade.id, verb, context.upgrade.attempt)
-    return context.s.jobs.get(name)
-
-
-def start_or_wait(context: Context, verb: str, changes: dict[str, Any] | None = None) -> Situation | None:
-    """Start the Job or wait for it; None once it ended."""
-    migrations = context.spec.migrations
-    if migrations is None:
-        return None
-    job = job_of(context, verb)
-    if job is None:
-        manifest = migration_job(context.s, context.upgrade, migrations, verb)
-        name = manifest["metadata"]["name"]
-        return Acting(CreateObject(manifest), Reason.RUNNING_JOB, f"starting Job {name}", changes or {})
-    if not job.succeeded and not job.failed:
-        tail = f": {job.message}" if job.message else ""
-        return Waiting(Reason.RUNNING_JOB, f"Job {job.name} is running{tail}", context.upgrade.deadline)
-    return None
-
-
-def read(job: JobState | None, verb: str) -> JobOutcome:
-    """A Job's completion counts only with an answer that says so: exit code and termination message."""
-    answer = dict(job.answer or {}) if job else {}
-    try:
-        status = MigrationsStatus.model_validate(
-            {key: answer[key] for key in answer if answer[key] is not None} | {"verb": verb}
-        )
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        status = MigrationsStatus(
-            verb=verb, message=f"its answer has a wrong {wrong['loc'][0]}: {wrong['msg']}"
-        )
-    well = job is not None and job.succeeded and status.state in _WELL_ENDED[verb]
-    mend = f"; {answer['mend']}" if answer.get("mend") else ""
-    said = status.message or (job.message if job else "") or "it left no answer"
-    return JobOutcome(well, status, f"Job {job.name if job else verb}: {said}{mend}")
+#: What a person may approve where a backout does not come to its end.
+KEEP_EXPANDED = "keep-expanded"
 
 
 def expanding(context: Context) -> Situation:
     """Additive changes and two-way synchronisation, before green exists."""
-    if context.past(context.upgrade.deadline):
-        return Failing(Reason.MIGRATE_DEADLINE, _late(context, "expand"), Outcome.REFUSED)
-    if (pending := start_or_wait(context, "expand", {"expanded": True})) is not None:
-        return pending
-    outcome = read(job_of(context, "expand"), "expand")
-    if not outcome.well and _exit_code(context, "expand") == _WORTH_RETRYING and _more(context):
-        return _again(context, Phase.EXPANDING, Reason.EXPAND_FAILED, outcome.message)
+    if (former := first(context)) is not None:
+        return former
+    if context.migrations is None:
+        return Advancing(Phase.BRINGING_UP, Reason.STARTED, "no migrations")
+    if (pending := _attend(context, "expand", {"expanded": True})) is not None:
+        return _given_up(context, pending, "expand") or pending
+    outcome = _read(context, "expand")
+    if not outcome.well and worth_another(outcome, context.upgrade):
+        return _again(context, Reason.EXPAND_FAILED, outcome.message)
     if not outcome.well:
         return Failing(
             Reason.EXPAND_FAILED,
@@ -96,6 +47,9 @@ def expanding(context: Context) -> Situation:
     changes: dict[str, Any] = {"migrations": outcome.status}
     if outcome.status.state == "not-applicable":
         changes["expanded"] = False
+    elif context.s.status.pending_contract is not None:
+        # This upgrade crosses the version whose step was left for later, and contracts it with its own.
+        changes["pending_contract"] = None
     return Advancing(Phase.BRINGING_UP, Reason.STARTED, outcome.message, changes)
 
 
@@ -103,13 +57,11 @@ def migrating(context: Context) -> Situation:
     """The backfill; resumable, so it is tried again before it is given up."""
     if (again := brought_up_again(context)) is not None:
         return again
-    if context.spec.migrations is None:
+    if context.migrations is None or not context.upgrade.expanded:
         return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
-    if context.past(context.upgrade.deadline):
-        return Failing(Reason.MIGRATE_DEADLINE, _late(context, "migrate"), Outcome.REFUSED)
-    if (pending := start_or_wait(context, "migrate")) is not None:
-        return pending
-    outcome = read(job_of(context, "migrate"), "migrate")
+    if (pending := _attend(context, "migrate")) is not None:
+        return _given_up(context, pending, "migrate") or pending
+    outcome = _read(context, "migrate")
     if outcome.well and outcome.status.divergence:
         return Failing(
             Reason.DIVERGED,
@@ -120,8 +72,8 @@ def migrating(context: Context) -> Situation:
         )
     if outcome.well:
         return Advancing(Phase.VERIFYING, Reason.STARTED, outcome.message, {"migrations": outcome.status})
-    if _exit_code(context, "migrate") != _FAILED_FOR_GOOD and _more(context):
-        return _again(context, Phase.MIGRATING, Reason.MIGRATE_FAILED, outcome.message)
+    if outcome.exit_code != FAILED_FOR_GOOD and context.upgrade.attempt < ATTEMPTS:
+        return _again(context, Reason.MIGRATE_FAILED, outcome.message)
     return Failing(
         Reason.MIGRATE_FAILED,
         f"spec.migrations: the migrate step failed in attempt {context.upgrade.attempt} ({outcome.message})",
@@ -129,36 +81,19 @@ def migrating(context: Context) -> Situation:
     )
 
 
-def _exit_code(context: Context, verb: str) -> int | None:
-    job = job_of(context, verb)
-    return job.exit_code if job else None
-
-
-def _more(context: Context) -> bool:
-    return context.upgrade.attempt < _ATTEMPTS
-
-
-def _again(context: Context, phase: Phase, reason: Reason, message: str) -> Advancing:
-    attempt = context.upgrade.attempt
-    said = f"attempt {attempt} failed, trying again ({message})"
-    return Advancing(phase, reason, said, {"attempt": attempt + 1})
-
-
 def contract_due(context: Context) -> bool:
     """Whether this upgrade ends with its contract step."""
-    migrations = context.spec.migrations
-    if migrations is None or context.s.status.migrations is None:
-        return False
-    if context.s.status.migrations.state == "not-applicable":
+    said, migrations = context.s.status.migrations, context.migrations
+    if migrations is None or not context.upgrade.expanded or said is None or said.state == "not-applicable":
         return False
     return migrations.contract is ContractPolicy.AFTER_SOAK or context.approved("contract")
 
 
 def contracting(context: Context) -> Situation:
     """Forward only: the phase itself is the intent that closed the rollback window."""
-    if (pending := start_or_wait(context, "contract")) is not None:
+    if (pending := _attend(context, "contract")) is not None:
         return pending
-    outcome = read(job_of(context, "contract"), "contract")
+    outcome = _read(context, "contract")
     if outcome.well:
         floor = context.upgrade.to if outcome.status.state == "contracted" else context.s.status.schema_floor
         return Ending(
@@ -167,13 +102,10 @@ def contracting(context: Context) -> Situation:
             outcome.message,
             {"migrations": outcome.status, "schema_floor": floor},
         )
+    if worth_another(outcome, context.upgrade):
+        return _again(context, Reason.CONTRACTING, outcome.message)
     if _retried(context, "contract"):
-        return Advancing(
-            Phase.CONTRACTING,
-            Reason.CONTRACTING,
-            "trying the contract step again",
-            {"attempt": context.upgrade.attempt + 1},
-        )
+        return _next_attempt(context, Reason.CONTRACTING, "trying the contract step again")
     return Waiting(
         Reason.CONTRACT_FAILED,
         f"spec.migrations: the contract step failed ({outcome.message}); mend it, then annotate "
@@ -184,36 +116,82 @@ def contracting(context: Context) -> Situation:
 
 def back_out_schema(context: Context) -> Situation | None:
     """Undo the expand step after a refusal; None when there is nothing (more) to undo."""
-    if not context.upgrade.expanded or context.spec.migrations is None or not context.upgrade.from_revision:
+    s, upgrade = context.s, context.upgrade
+    if not upgrade.expanded:
+        # One that never started must not begin after its upgrade has ended.
+        late = unfinished(s, upgrade, "expand")
+        said = f"removing {', '.join(name for _, name in late)}, which never started"
+        return Acting(delete(s, late), Reason.CLEANING_UP, said) if late else None
+    if context.migrations is None or not upgrade.from_revision or expanded_kept(context):
         return None
-    if (pending := start_or_wait(context, "backout")) is not None:
+    if never_connected(s, upgrade, "expand"):
+        said = "the expand step never had a connection to the database: there is nothing to take back"
+        return Advancing(Phase.BACKING_OUT, Reason.CLEANING_UP, said, {"expanded": False})
+    pending = _attend(context, "backout")
+    if pending is not None and not (isinstance(pending, Waiting) and pending.stalled):
         return pending
-    outcome = read(job_of(context, "backout"), "backout")
+    outcome = _read(context, "backout")
     if outcome.well:
         return None
-    if _retried(context, "backout"):
-        return Advancing(
-            Phase.BACKING_OUT,
-            Reason.CLEANING_UP,
-            "trying the backout step again",
-            {"attempt": context.upgrade.attempt + 1},
-        )
+    if pending is None and worth_another(outcome, upgrade):
+        return _again(context, Reason.CLEANING_UP, outcome.message)
+    if pending is None and _retried(context, "backout"):
+        return _next_attempt(context, Reason.CLEANING_UP, "trying the backout step again")
+    retry = (
+        "" if pending else f", then annotate {names.ANNOTATION_RETRY}={upgrade.id}/backout/{upgrade.attempt}"
+    )
     return Waiting(
         Reason.BACKOUT_FAILED,
-        f"spec.migrations: the backout step failed, {context.upgrade.from_} serves and what the expand step "
-        f"added may still be there ({outcome.message}); mend it, then annotate "
-        f"{names.ANNOTATION_RETRY}={context.upgrade.id}/backout/{context.upgrade.attempt}",
+        f"spec.migrations: the backout step failed, {upgrade.from_} serves and what the expand step added may still "
+        f"be there ({pending.message if isinstance(pending, Waiting) else outcome.message}); mend it{retry}; or let "
+        f"the expanded schema stay: {approval(s, upgrade.id, KEEP_EXPANDED)}",
         stalled=True,
     )
+
+
+def expanded_kept(context: Context) -> bool:
+    """Whether what the expand step added stays although its upgrade is taken back."""
+    if not context.upgrade.expanded:
+        return False
+    backed_out = _read(context, "backout").well
+    return context.upgrade.took_traffic or (context.approved(KEEP_EXPANDED) and not backed_out)
+
+
+def _attend(context: Context, verb: str, changes: dict[str, Any] | None = None) -> Acting | Waiting | None:
+    if context.migrations is None:
+        return None
+    until = context.upgrade.deadline
+    return attend(context.s, context.upgrade, context.migrations, verb, until=until, changes=changes)
+
+
+def _read(context: Context, verb: str) -> JobOutcome:
+    return read(job_of(context.s, context.upgrade, verb), verb)
+
+
+def _given_up(context: Context, pending: Acting | Waiting, verb: str) -> Failing | None:
+    """A Job that cannot start, or whose time is over before it ended; one that ended has its say first."""
+    if isinstance(pending, Waiting) and pending.stalled:
+        return Failing(pending.reason, pending.message, Outcome.REFUSED)
+    if not context.past(context.upgrade.deadline):
+        return None
+    name = names.job_name(context.s.name, context.upgrade.id, verb, context.upgrade.attempt)
+    return Failing(
+        Reason.MIGRATE_DEADLINE,
+        f"spec.deadlines.migrate: the {verb} step did not end in time; look at `kubectl logs job/{name}` or raise "
+        "the deadline",
+        Outcome.REFUSED,
+    )
+
+
+def _again(context: Context, reason: Reason, message: str) -> Advancing:
+    said = f"attempt {context.upgrade.attempt} failed, trying again ({message})"
+    return _next_attempt(context, reason, said)
+
+
+def _next_attempt(context: Context, reason: Reason, message: str) -> Advancing:
+    return Advancing(context.s.status.phase, reason, message, {"attempt": context.upgrade.attempt + 1})
 
 
 def _retried(context: Context, verb: str) -> bool:
     wanted = f"{context.upgrade.id}/{verb}/{context.upgrade.attempt}"
     return context.s.annotations.get(names.ANNOTATION_RETRY) == wanted
-
-
-def _late(context: Context, verb: str) -> str:
-    return (
-        f"spec.deadlines.migrate: the {verb} step did not end in time; look at `kubectl logs job/"
-        f"{names.job_name(context.s.name, context.upgrade.id, verb, context.upgrade.attempt)}` or raise the deadline"
-    )

@@ -1,20 +1,28 @@
 """Preflight and Bootstrapping: record the revision, pin its configuration, and refuse what cannot work."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from conductor.api import names
 from conductor.api.reasons import Reason
+from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import CreateObject, PinConfigMap
 from conductor.domain.manifests import revision_record
 from conductor.domain.phases.context import Context
+from conductor.domain.phases.deferred_contract import intent_of_next, question
+from conductor.domain.pods import lost_readiness
+from conductor.domain.ports import port_clash
 from conductor.domain.revision import Revision, grace_problem, referenced_config_maps, render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.semver import older
-from conductor.domain.situation import Acting, Advancing, Failing, Situation
+from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
 
 Gate = Callable[[Context], tuple[Reason, str] | None]
+
+#: How long the active revision may be out of order before an upgrade is refused for it: a node's restart.
+_SERVING_PATIENCE = timedelta(seconds=30)
 
 
 def record(s: Snapshot) -> Acting | None:
@@ -109,8 +117,25 @@ def schema_still_fits(context: Context) -> tuple[Reason, str] | None:
     )
 
 
+def ramp_fits_ports(context: Context) -> tuple[Reason, str] | None:
+    """In a ramp one Service leads to both versions, so that one targetPort must be right for either."""
+    if context.from_ is None or not context.spec.traffic.ramp:
+        return None
+    clash = port_clash(context.from_, context.to)
+    if clash is None:
+        return None
+    return (
+        Reason.RAMP_PORTS_DIFFER,
+        f"spec.components[{clash.component}].services[{clash.service}].ports[{clash.port}].targetPort: {clash.target} "
+        f"is not what {context.from_.version} listens on ({clash.former}), and in a ramp one Service leads to both; "
+        "name the container's port in both versions and target that name, or take spec.traffic.ramp out for this "
+        "upgrade",
+    )
+
+
 GATES: tuple[Gate, ...] = (
     schema_still_fits,
+    ramp_fits_ports,
     services_are_ours,
     nobody_else_selects_it,
     grace_outlasts_drain,
@@ -119,9 +144,39 @@ GATES: tuple[Gate, ...] = (
 )
 
 
+def is_hotfix(spec: ReleaseSpec) -> bool:
+    """Whether this very version may go in although the active revision does not serve."""
+    return spec.hotfix == spec.version
+
+
+def active_serves(context: Context) -> Situation | None:
+    """Beside a colour that does not serve nothing can be compared, and there is nothing to go back to."""
+    s, since = context.s, context.upgrade.step_at
+    lost = lost_readiness(s, context.from_) if context.from_ is not None else None
+    if lost is None and since is not None:
+        said = f"{context.upgrade.from_} serves again"
+        return Advancing(s.status.phase, Reason.STARTED, said, {"step_at": None})
+    if lost is None or is_hotfix(context.spec):
+        return None
+    since = since or s.now
+    message = f"{context.upgrade.from_} does not serve: {lost}"
+    if s.now - since < _SERVING_PATIENCE:
+        until = since + _SERVING_PATIENCE
+        return Waiting(Reason.ACTIVE_NOT_SERVING, message, until, changes={"step_at": since})
+    given = f" (it names {context.spec.hotfix})" if context.spec.hotfix else ""
+    return Failing(
+        Reason.ACTIVE_NOT_SERVING,
+        f"{message}, and there would be nothing to go back to; mend it first, or, where {context.upgrade.to} is the "
+        f'mend, set spec.hotfix: "{context.upgrade.to}"{given}',
+        Outcome.REFUSED,
+    )
+
+
 def preflight(context: Context) -> Situation:
     """All gates, then the pinned copies; no side effect on anything that serves."""
     s = context.s
+    if (unserved := active_serves(context)) is not None:
+        return unserved
     for gate in GATES:
         if (refusal := gate(context)) is not None:
             return Failing(*refusal, outcome=Outcome.REFUSED)
@@ -138,5 +193,10 @@ def preflight(context: Context) -> Situation:
                 Reason.PINNING_CONFIG,
                 f"pinning ConfigMap {source} as {target}",
             )
+    if (asked := question(context)) is not None:
+        return asked
     following = Phase.EXPANDING if context.spec.migrations else Phase.BRINGING_UP
-    return Advancing(following, Reason.STARTED, "preflight passed")
+    changes = {"step_at": None, **intent_of_next(context)}
+    if context.from_ is not None and lost_readiness(s, context.from_) is not None:
+        changes["hotfix"] = True
+    return Advancing(following, Reason.STARTED, "preflight passed", changes)

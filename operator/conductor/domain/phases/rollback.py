@@ -10,7 +10,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
 from conductor.domain.phases.context import Context
-from conductor.domain.phases.migration import back_out_schema
+from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
@@ -77,13 +77,11 @@ def backing_out(context: Context) -> Situation:
 def _end(context: Context) -> Ending:
     failure = context.upgrade.failure
     outcome = failure.outcome if failure else Outcome.ABORTED
-    reason = Reason(failure.reason) if failure else Reason.ABORTED
+    reason = failure.reason if failure else Reason.ABORTED
     message = failure.message if failure else "the upgrade was taken back"
-    if context.upgrade.took_traffic and context.upgrade.expanded:
-        message += (
-            f" ({Reason.EXPANDED_KEPT}: {context.to.version} may have written, so the expanded schema stays; "
-            "both versions work on it)"
-        )
+    if expanded_kept(context):
+        why = f"{context.to.version} may have written" if context.upgrade.took_traffic else "it was approved"
+        message += f" ({Reason.EXPANDED_KEPT}: {why}, so the expanded schema stays; both versions work on it)"
     return Ending(outcome, reason, message)
 
 

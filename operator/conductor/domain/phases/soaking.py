@@ -8,6 +8,7 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import NoDataPolicy
 from conductor.api.status import Outcome, Phase, Verdict
 from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
+from conductor.domain.phases.deferred_contract import how_to_run, left_for_later
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
 from conductor.domain.revision import Revision
@@ -79,14 +80,19 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
                     f"standby {component.name} at {base}",
                 )
             continue
-        wave = _wave(served, present, base)
-        if workload.replicas < base + len(wave):
+        known = context.upgrade.served.get(component.name, len(served))
+        noted = {"served": {**context.upgrade.served, component.name: known}}
+        wave = _wave(served, known)
+        # A hotfix beside a colour that cannot serve has no standby to keep: its pods go without a surge.
+        spared = not context.upgrade.hotfix or lost_readiness(s, losing) is None
+        if spared and workload.replicas < base + len(wave):
             return Acting(
                 scale(workload, base + len(wave)),
                 Reason.SHEDDING,
                 f"surge of {len(wave)} before shedding {component.name}",
+                noted,
             )
-        if len(ready) < base + len(wave):
+        if spared and len(ready) < base + len(wave):
             waits = f"standby of {component.name}: {len(ready)}/{base + len(wave)} pods ready"
             found = trouble(s, losing)
             if found is None:
@@ -96,28 +102,26 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
             delete_pods(wave),
             Reason.SHEDDING,
             f"shedding {len(wave)} pod(s) of {component.name}, {len(served)} left with users' connections",
+            noted,
         )
     return None
 
 
-def _wave(served: Sequence[Pod], present: Sequence[Pod], base: int) -> Sequence[Pod]:
-    fresh = len(present) - len(served)
-    started = fresh >= 2 or len(served) < base
-    size = max(1, math.ceil(base / SHED_WAVES)) if started else 1
-    return served[:size]
+def _wave(served: Sequence[Pod], known: int) -> Sequence[Pod]:
+    """One pod first, then a third of the `known` pods that users were on when shedding began."""
+    return served[: math.ceil(known / SHED_WAVES) if len(served) < known else 1]
 
 
 def after_closing(context: Context) -> Situation:
     """Contract if it is due, else the end; a deferred contract is named."""
     if contract_due(context):
         return Advancing(Phase.CONTRACTING, Reason.CONTRACTING, "the rollback window is closed")
-    migrations = context.s.status.migrations
-    if (
-        context.spec.migrations is not None
-        and migrations
-        and migrations.state not in ("not-applicable", "contracted")
-    ):
+    if (pending := left_for_later(context)) is not None:
         return Ending(
-            Outcome.SUCCEEDED, Reason.CONTRACT_PENDING, "upgraded; the contract step is still to be approved"
+            Outcome.SUCCEEDED,
+            Reason.CONTRACT_PENDING,
+            f"upgraded to {context.to.version}; the contract step is left for later ({pending.policy}): "
+            f"{how_to_run(context.s, pending)}",
+            {"pending_contract": pending},
         )
     return Ending(Outcome.SUCCEEDED, Reason.SUCCEEDED, f"upgraded to {context.to.version}")
