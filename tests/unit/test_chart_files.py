@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from conductor.api.urls import DEFAULT_PATTERNS, PATTERN
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "conductor"
 CRDS = ROOT / "crds"
@@ -49,11 +51,21 @@ def test_every_value_has_a_schema() -> None:
     check(values, schema["properties"], "")
 
 
-def test_secrets_are_read_only_where_they_are_named() -> None:
-    rules = (CHART / "templates" / "_names.tpl").read_text()
-    assert "secrets" not in re.sub(r"\{\{/\*.*?\*/\}\}", "", rules)
-    rbac = (CHART / "templates" / "rbac.yaml").read_text()
-    assert rbac.count("resources: [secrets]") == rbac.count("resourceNames: ") == 1
+def test_no_secret_is_read() -> None:
+    for name in ("_names.tpl", "rbac.yaml"):
+        rules = (CHART / "templates" / name).read_text()
+        assert "secrets" not in re.sub(r"\{\{/\*.*?\*/\}\}", "", rules), name
+
+
+def test_the_chart_allows_the_urls_that_an_operator_without_a_list_goes_by() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert tuple(values["prometheus"]["allowedUrls"]) == DEFAULT_PATTERNS
+
+
+def test_the_chart_takes_for_a_pattern_what_the_operator_takes_for_one() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    patterns = schema["properties"]["prometheus"]["properties"]["allowedUrls"]
+    assert patterns["items"]["pattern"] == PATTERN.pattern
 
 
 def test_no_rule_takes_everything() -> None:

@@ -58,46 +58,36 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* What the operator does in a namespace that it looks after. No Secrets. */}}
+{{/* What the operator does where releases are. `make test` holds this list against the API server's audit log. */}}
 {{- define "conductor.rules" -}}
 - apiGroups: [maestro-conductor.io]
   resources: [controlplanereleases]
   verbs: [get, list, watch, patch]
 - apiGroups: [maestro-conductor.io]
   resources: [controlplanereleases/status]
-  verbs: [get, patch, update]
+  verbs: [update]
 - apiGroups: [apps]
-  resources: [deployments, controllerrevisions]
+  resources: [deployments]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [list, watch, create, delete]
+- apiGroups: [""]
+  resources: [services]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps]
+  resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
-- apiGroups: [""]
-  resources: [resourcequotas]
-  verbs: [get, list]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
-{{- end }}
-
-{{/* What is read outside namespaces. */}}
-{{- define "conductor.clusterReads" -}}
-- apiGroups: [""]
-  resources: [nodes]
-  verbs: [get, list]
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get, list, watch]
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  verbs: [get, list, watch]
+  verbs: [create]
 {{- end }}

@@ -104,7 +104,7 @@ class Outbound:
 
     def addresses(self, host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
         """Where a name leads. One forbidden address among them forbids them all: the next look would find it."""
-        found = []
+        found: list[tuple[socket.AddressFamily, Any]] = []
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             if (refusal := self.refusal(str(address[0]))) is not None:
                 raise ForbiddenAddressError(f"{host} leads to an address that is never asked: {refusal}")

@@ -161,7 +161,7 @@ class _Transport(requests.adapters.BaseAdapter):
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
         self._outbound = outbound
-        self._tls = ssl.create_default_context(cafile=requests.certs.where())
+        self._tls = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         where = urlsplit(request.url or "")
@@ -172,7 +172,7 @@ class _Transport(requests.adapters.BaseAdapter):
             port=where.port or _PORTS[where.scheme],
             bounds=_BOUNDS,
             tls=self._tls if where.scheme == "https" else None,
-            headers={name: request.headers[name] for name in _HEADERS_SENT if name in request.headers},
+            headers={name: str(request.headers[name]) for name in _HEADERS_SENT if name in request.headers},
         )
         response = requests.Response()
         response.status_code = answer.status
