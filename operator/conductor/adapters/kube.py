@@ -5,16 +5,23 @@ a template that a user wrote must come back as it was written.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from kubernetes import client, config
+from kubernetes.utils.keepalive import tcp_keepalive_socket_options
+from urllib3 import BaseHTTPResponse, Timeout
+from urllib3.exceptions import HTTPError
 
 from conductor.api import names
 
 Object = dict[str, Any]
+#: A watch on which nothing is heard for so long is opened again: bookmarks come about once a minute.
+_SILENT_WATCH_SECONDS = 150.0
+_READ_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,26 @@ class AlreadyExistsError(ApiError):
     """An object of that name is there."""
 
 
+class GoneError(ApiError):
+    """The moment that was asked about is too long ago."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list; `version` is that of the whole list."""
+
+    items: list[Object]
+    version: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that a watch showed: ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Object
+
+
 class Kube:
     """A connection to one API server. Every call is bounded in time."""
 
@@ -89,6 +116,8 @@ class Kube:
             config.load_kube_config(client_configuration=configuration)
         configuration.retries = False
         configuration.connection_pool_maxsize = connections
+        # A peer that vanished without a word is noticed in half a minute, also by a watch that only listens.
+        configuration.socket_options = tcp_keepalive_socket_options(idle=15, interval=5, count=3)
         return cls(client.ApiClient(configuration), timeout_seconds)
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
@@ -106,6 +135,65 @@ class Kube:
         found = self._call("GET", RESOURCES[kind].path(namespace), query)
         items: list[Object] = found.get("items", [])
         return items
+
+    def pages(self, kind: str, namespace: str | None, labels: str = "", size: int = 250) -> Iterator[Page]:
+        """All objects of one moment, `size` at a time, so that never more than a page of them is in memory.
+
+        Raises GoneError where that moment is too long ago for the rest of them.
+        """
+        query = [("labelSelector", labels)] if labels else []
+        following = ""
+        while True:
+            more = [("limit", str(size)), *([("continue", following)] if following else [])]
+            found = self._call("GET", RESOURCES[kind].path(namespace), [*query, *more])
+            metadata = found["metadata"]
+            following = metadata.get("continue") or ""
+            yield Page(found.get("items") or [], metadata["resourceVersion"])
+            if not following:
+                return
+
+    def watch(
+        self, kind: str, namespace: str | None, version: str, labels: str = "", seconds: int = 300
+    ) -> Iterator[Event]:
+        """What happens to objects since `version`, until the server ends it after `seconds`.
+
+        Raises GoneError where the server does not remember that version, ApiError where the stream breaks.
+        """
+        query = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("resourceVersion", version),
+            ("timeoutSeconds", str(seconds)),
+            *([("labelSelector", labels)] if labels else []),
+        ]
+        method, url, headers, _, _ = self._api.param_serialize(
+            "GET",
+            RESOURCES[kind].path(namespace),
+            query_params=query,
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        with _unanswered():
+            response = self._api.rest_client.pool_manager.request(
+                method,
+                url,
+                headers=headers,
+                timeout=Timeout(connect=self._timeout, read=_SILENT_WATCH_SECONDS),
+                preload_content=False,
+                retries=False,
+            )
+        try:
+            if response.status != HTTPStatus.OK:
+                raise _error(response.status, response.read())
+            for line in _lines(response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise _failure(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
+                yield Event(event["type"], event["object"])
+        finally:
+            response.close()
+            response.release_conn()
 
     def create(self, kind: str, namespace: str, manifest: Object) -> Object:
         """Create; raises AlreadyExistsError."""
@@ -233,14 +321,39 @@ class Kube:
         raise _error(response.status, data)
 
 
+@contextmanager
+def _unanswered() -> Iterator[None]:
+    try:
+        yield
+    except (HTTPError, OSError) as error:
+        raise ApiError(0, "NoAnswer", str(error)) from error
+
+
+def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
+    left = b""
+    stream = response.stream(_READ_BYTES, decode_content=False)
+    while True:
+        with _unanswered():
+            chunk = next(stream, None)
+        if chunk is None:
+            return
+        *lines, left = (left + chunk).split(b"\n")
+        yield from (line for line in lines if line)
+
+
 def _error(status: int, data: bytes) -> ApiError:
     try:
         answer = json.loads(data)
     except ValueError:
         return ApiError(status, "Unreadable", data[:200].decode(errors="replace"))
-    reason, message = answer.get("reason", ""), answer.get("message", "")
+    return _failure(status, answer.get("reason", ""), answer.get("message", ""))
+
+
+def _failure(status: int, reason: str, message: str) -> ApiError:
     if status == HTTPStatus.NOT_FOUND:
         return NotFoundError(status, reason, message)
+    if status == HTTPStatus.GONE:
+        return GoneError(status, reason, message)
     if status == HTTPStatus.CONFLICT:
         return (
             AlreadyExistsError(status, reason, message)

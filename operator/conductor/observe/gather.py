@@ -1,29 +1,42 @@
-"""The one gatherer: every read that a decision needs, then a frozen Snapshot."""
+"""Snapshots: from a fresh read of everything, or from what the watches last showed.
+
+`gather` asks the API server and may be acted upon. `glance` asks it nothing: what it shows is a moment old at
+best, and may only say that there is nothing to do (`domain.trust`).
+"""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from conductor.adapters.kube import ApiError, Kube
 from conductor.api import names
-from conductor.api.parse import Finding, parse_spec, parse_status
+from conductor.api.parse import parse_spec, parse_status
 from conductor.api.spec import ReleaseSpec
-from conductor.api.status import Phase
+from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
-from conductor.domain.revision import Revision, digest, referenced_config_maps, render_deployment
+from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.snapshot import (
     HealthSample,
+    JobState,
+    Pod,
     ProbeSample,
     ServiceState,
     SilenceSample,
     Snapshot,
     TrafficConfigMap,
+    Workload,
 )
 from conductor.observe import read
+from conductor.observe.cache import Cache, TrafficNote
+from conductor.observe.held import KINDS, Named, Values, value
+from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
+from conductor.observe.read import JobPod, Slice
 
 _PREFLIGHT = frozenset({Phase.PREFLIGHT, Phase.BOOTSTRAPPING})
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,15 @@ class Samples:
     health: HealthSample | None = None
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What only the API server can say, asked before anything of a candidate is made."""
+
+    missing_config_maps: frozenset[str] = frozenset()
+    rejections: tuple[str, ...] = ()
+    other_services: tuple[ServiceState, ...] = ()
 
 
 def gather(
@@ -45,74 +67,165 @@ def gather(
     now: datetime,
     new_upgrades: bool,
     urls: UrlPatterns | None = None,
+    parsed: Parsed | None = None,
 ) -> Snapshot:
     """Read everything about one release. Raises ApiError where the API server does not answer."""
-    metadata = release["metadata"]
-    namespace, name = metadata["namespace"], metadata["name"]
+    parsed = parsed or Parsed(partial(parse_spec, urls=urls))
+    namespace, name = release["metadata"]["namespace"], release["metadata"]["name"]
     selector = f"{names.LABEL_RELEASE}={name}"
-    kinds = ("ControllerRevision", "Deployment", "Pod", "Service", "EndpointSlice", "Job", "ConfigMap")
-    listed = dict(
-        zip(kinds, executor.map(lambda kind: kube.list(kind, namespace, selector), kinds), strict=True)
-    )
+    listed = executor.map(lambda kind: kube.list(kind, namespace, selector), KINDS)
+    values = {
+        kind: {
+            item["metadata"]["name"]: found
+            for item in items
+            if (found := value(kind, item, parsed)) is not None
+        }
+        for kind, items in zip(KINDS, listed, strict=True)
+    }
+    spec, status = parsed.spec(release), parse_status(release.get("status"))
+    revisions = _revisions(parsed, values)
+    services = _of(values, "Service", ServiceState)
+    services |= _foreign(kube, namespace, services, spec.spec, revisions.values())
+    config_map = traffic_config_map_name(spec.spec, revisions.get(status.active_revision))
+    traffic = read_traffic_config_map(kube, namespace, config_map)
+    present = frozenset(_of(values, "ConfigMap", Named))
 
-    raw = release.get("spec") or {}
-    parsed = parse_spec(raw, urls)
-    spec: ReleaseSpec | None = parsed if isinstance(parsed, ReleaseSpec) else None
-    findings: tuple[Finding, ...] = () if isinstance(parsed, ReleaseSpec) else parsed
-    status = parse_status(release.get("status"))
-    in_order = sorted(listed["ControllerRevision"], key=lambda item: item["metadata"]["creationTimestamp"])
-    revisions = {record.hash: record for item in in_order if (record := read.revision(item)) is not None}
-    services = {item["metadata"]["name"]: read.service(item) for item in listed["Service"]}
-    services |= _foreign(kube, namespace, services, spec, revisions.values())
-    present = frozenset(item["metadata"]["name"] for item in listed["ConfigMap"])
-    traffic = _traffic_config_map(kube, namespace, spec, revisions.get(status.active_revision))
-
-    missing: frozenset[str] = frozenset()
-    rejections: tuple[str, ...] = ()
-    others: tuple[ServiceState, ...] = ()
+    answers = _Answers()
     candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
     if status.phase in _PREFLIGHT and candidate is not None:
-        missing = frozenset(
-            source
-            for source in referenced_config_maps(candidate.spec)
-            if names.pinned_name(source, candidate.hash) not in present
-            and kube.get("ConfigMap", namespace, source) is None
+        listed_services = (read.service(item) for item in kube.list("Service", namespace))
+        answers = _Answers(
+            missing_config_maps=_missing(kube, namespace, candidate, present),
+            rejections=_rejections(kube, namespace, name, candidate),
+            other_services=tuple(item for item in listed_services if item.release != name),
         )
-        rejections = _rejections(kube, namespace, name, candidate)
-        found = (read.service(item) for item in kube.list("Service", namespace))
-        others = tuple(service for service in found if service.release != name)
+    return _snapshot(
+        release,
+        spec,
+        status,
+        revisions,
+        values,
+        services=services,
+        traffic=traffic,
+        answers=answers,
+        samples=samples,
+        epoch=epoch,
+        now=now,
+        new_upgrades=new_upgrades,
+    )
 
+
+def glance(
+    cache: Cache,
+    release: dict[str, Any],
+    *,
+    samples: Samples,
+    epoch: int,
+    now: datetime,
+    new_upgrades: bool,
+    parsed: Parsed,
+) -> Snapshot | None:
+    """What the watches show of one release; None where they do not show what its phase reads."""
+    metadata = release["metadata"]
+    spec, status = parsed.spec(release), parse_status(release.get("status"))
+    note = cache.traffic((metadata["namespace"], metadata["name"]))
+    if status.phase in _PREFLIGHT or "deletionTimestamp" in metadata or note is None:
+        return None
+    values = cache.values((metadata["namespace"], metadata["name"]))
+    revisions = _revisions(parsed, values)
+    if note.name != traffic_config_map_name(spec.spec, revisions.get(status.active_revision)):
+        return None
+    return _snapshot(
+        release,
+        spec,
+        status,
+        revisions,
+        values,
+        services=_of(values, "Service", ServiceState),
+        traffic=note.found,
+        answers=_Answers(),
+        samples=samples,
+        epoch=epoch,
+        now=now,
+        new_upgrades=new_upgrades,
+    )
+
+
+def note_of(s: Snapshot) -> TrafficNote:
+    """What a fresh snapshot tells about the traffic ConfigMap, to be remembered for later glances."""
+    return TrafficNote(traffic_config_map_name(s.spec, s.active), s.traffic_config_map)
+
+
+def traffic_config_map_name(spec: ReleaseSpec | None, active: Revision | None) -> str | None:
+    """The name of the ConfigMap in which the colour is published; None where there is to be none."""
+    source = spec if spec is not None else (active.spec if active is not None else None)
+    return source.traffic.config_map if source is not None else None
+
+
+def read_traffic_config_map(kube: Kube, namespace: str, name: str | None) -> TrafficConfigMap | None:
+    """The traffic ConfigMap as it is now."""
+    found = kube.get("ConfigMap", namespace, name) if name is not None else None
+    return read.traffic_config_map(found) if found is not None else None
+
+
+def _snapshot(
+    release: Mapping[str, Any],
+    spec: ParsedSpec,
+    status: ReleaseStatus,
+    revisions: Revisions,
+    values: Values,
+    *,
+    services: Mapping[str, ServiceState],
+    traffic: TrafficConfigMap | None,
+    answers: _Answers,
+    samples: Samples,
+    epoch: int,
+    now: datetime,
+    new_upgrades: bool,
+) -> Snapshot:
+    metadata = release["metadata"]
+    job_pods = _of(values, "Pod", JobPod).values()
     return Snapshot(
         now=now,
-        name=name,
-        namespace=namespace,
+        name=metadata["name"],
+        namespace=metadata["namespace"],
         uid=metadata["uid"],
         generation=metadata.get("generation", 0),
         resource_version=metadata["resourceVersion"],
         annotations=metadata.get("annotations") or {},
         deleting="deletionTimestamp" in metadata,
         finalizers=tuple(metadata.get("finalizers") or ()),
-        spec=spec,
-        findings=findings,
-        digest=digest(raw) if spec is not None else "",
+        spec=spec.spec,
+        findings=spec.findings,
+        digest=spec.digest,
         status=status,
         epoch=epoch,
         new_upgrades=new_upgrades,
         revisions=revisions,
-        workloads=tuple(owned for item in listed["Deployment"] if (owned := read.workload(item)) is not None),
-        pods=tuple(running for item in listed["Pod"] if (running := read.pod(item)) is not None),
+        workloads=tuple(_of(values, "Deployment", Workload).values()),
+        pods=tuple(_of(values, "Pod", Pod).values()),
         services=services,
-        endpoints=read.endpoints(listed["EndpointSlice"]),
-        jobs={item["metadata"]["name"]: read.job(item, listed["Pod"]) for item in listed["Job"]},
-        config_maps=present,
-        missing_config_maps=missing,
+        endpoints=read.joined(_of(values, "EndpointSlice", Slice).values()),
+        jobs={name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()},
+        config_maps=frozenset(_of(values, "ConfigMap", Named)),
+        missing_config_maps=answers.missing_config_maps,
         traffic_config_map=traffic,
-        rejections=rejections,
-        other_services=others,
+        rejections=answers.rejections,
+        other_services=answers.other_services,
         health=samples.health,
         silence=samples.silence,
         probes=samples.probes,
     )
+
+
+def _of(values: Values, kind: str, type_: type[_V]) -> dict[str, _V]:
+    """Values of one kind in the order of their names, as the API server lists them."""
+    found = values.get(kind, {})
+    return {name: cast("_V", found[name]) for name in sorted(found) if isinstance(found[name], type_)}
+
+
+def _revisions(parsed: Parsed, values: Values) -> Revisions:
+    return Revisions(parsed, _of(values, "ControllerRevision", Record).values())
 
 
 def _foreign(
@@ -135,14 +248,13 @@ def _foreign(
     return found
 
 
-def _traffic_config_map(
-    kube: Kube, namespace: str, spec: ReleaseSpec | None, active: Revision | None
-) -> TrafficConfigMap | None:
-    source = spec if spec is not None else (active.spec if active is not None else None)
-    if source is None or source.traffic.config_map is None:
-        return None
-    found = kube.get("ConfigMap", namespace, source.traffic.config_map)
-    return read.traffic_config_map(found) if found is not None else None
+def _missing(kube: Kube, namespace: str, candidate: Revision, present: frozenset[str]) -> frozenset[str]:
+    return frozenset(
+        source
+        for source in referenced_config_maps(candidate.spec)
+        if names.pinned_name(source, candidate.hash) not in present
+        and kube.get("ConfigMap", namespace, source) is None
+    )
 
 
 def _rejections(kube: Kube, namespace: str, release: str, candidate: Revision) -> tuple[str, ...]:

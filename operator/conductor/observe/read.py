@@ -1,7 +1,8 @@
 """From objects as the API server shows them to the snapshot's own types. Pure readers."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
 
 Object = Mapping[str, Any]
+_JOB_NAME = "batch.kubernetes.io/job-name"
 
 #: What kubelet calls a container that its runtime could not start.
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
@@ -129,40 +131,97 @@ def _touches_selector(entry: Mapping[str, Any]) -> bool:
     return "f:selector" in (entry.get("fieldsV1") or {}).get("f:spec", {})
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One EndpointSlice: a part of a Service's endpoints."""
+
+    service: str
+    endpoints: tuple[Endpoint, ...]
+
+
+def endpoint_slice(obj: Object) -> Slice:
+    """Endpoints of one slice; terminating ones are not ready."""
+    return Slice(
+        labels(obj).get("kubernetes.io/service-name", ""),
+        tuple(
+            Endpoint(
+                (endpoint.get("targetRef") or {}).get("name", ""),
+                (endpoint.get("conditions") or {}).get("ready") is not False,
+            )
+            for endpoint in obj.get("endpoints") or []
+        ),
+    )
+
+
 def endpoints(slices: Sequence[Object]) -> dict[str, tuple[Endpoint, ...]]:
-    """Endpoints by Service, over all of its slices; terminating ones are not ready."""
+    """Endpoints by Service, over all of its slices."""
+    return joined(endpoint_slice(item) for item in slices)
+
+
+def joined(slices: Iterable[Slice]) -> dict[str, tuple[Endpoint, ...]]:
+    """Endpoints by Service; a pod that stands in two slices counts once."""
     found: dict[str, dict[str, Endpoint]] = {}
     for item in slices:
-        name = labels(item).get("kubernetes.io/service-name", "")
-        for endpoint in item.get("endpoints") or []:
-            target = (endpoint.get("targetRef") or {}).get("name", "")
-            ready = (endpoint.get("conditions") or {}).get("ready") is not False
-            found.setdefault(name, {})[target] = Endpoint(target, ready)
+        for endpoint in item.endpoints:
+            found.setdefault(item.service, {})[endpoint.pod] = endpoint
     return {name: tuple(by_pod.values()) for name, by_pod in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class JobPod:
+    """What one pod of a migration Job says of its end."""
+
+    job: str
+    answer: Mapping[str, Any] | None
+    message: str
+    exit_code: int | None
+    ran: bool
+    waiting_reason: str
+
+
+def job_pod(obj: Object) -> JobPod | None:
+    """A pod of a Job, or None; its answer is its termination message."""
+    job_name = labels(obj).get(_JOB_NAME)
+    if job_name is None:
+        return None
+    answer, message = _answer(obj)
+    return JobPod(job_name, answer, message, _exit_code(obj), _ran(obj), _waiting_reason(obj))
 
 
 def job(obj: Object, pods: Sequence[Object]) -> JobState:
     """A migration Job; its answer is its pod's termination message."""
+    return answered(unanswered(obj), [item for pod in pods if (item := job_pod(pod)) is not None])
+
+
+def unanswered(obj: Object) -> JobState:
+    """A migration Job without what its pods said."""
     conditions = {
         condition["type"]: condition for condition in (obj.get("status") or {}).get("conditions") or []
     }
-    name = obj["metadata"]["name"]
-    own = [item for item in pods if labels(item).get("batch.kubernetes.io/job-name") == name]
-    answer, message = _answer(own)
     failed = conditions.get("Failed", {})
-    ended = any(conditions.get(type_, {}).get("status") == "True" for type_ in ("Complete", "Failed"))
     created = obj["metadata"].get("creationTimestamp")
     return JobState(
-        name=name,
+        name=obj["metadata"]["name"],
         succeeded=conditions.get("Complete", {}).get("status") == "True",
         failed=failed.get("status") == "True",
-        answer=answer,
-        message=message or failed.get("message", ""),
-        exit_code=_exit_code(own),
+        message=failed.get("message", ""),
         created_at=instant(created) if created else None,
+    )
+
+
+def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
+    """The Job with what its pods said: the first answer, else the last word."""
+    own = [item for item in pods if item.job == state.name]
+    spoken = next((item for item in own if item.answer is not None), None)
+    message = spoken.message if spoken else next((item.message for item in reversed(own) if item.message), "")
+    return replace(
+        state,
+        answer=spoken.answer if spoken else None,
+        message=message or state.message,
+        exit_code=next((item.exit_code for item in own if item.exit_code is not None), None),
         # An ended Job whose pods are gone may have done anything.
-        started=any(_ran(item) for item in own) or (ended and not own),
-        waiting_reason=next((reason for item in own if (reason := _waiting_reason(item))), ""),
+        started=any(item.ran for item in own) or (state.ended and not own),
+        waiting_reason=next((item.waiting_reason for item in own if item.waiting_reason), ""),
     )
 
 
@@ -187,30 +246,28 @@ def _waiting_reason(pod: Object) -> str:
     return ""
 
 
-def _exit_code(pods: Sequence[Object]) -> int | None:
-    for item in pods:
-        for status in (item.get("status") or {}).get("containerStatuses") or []:
-            code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
-            if isinstance(code, int):
-                return code
+def _exit_code(pod: Object) -> int | None:
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if isinstance(code, int):
+            return code
     return None
 
 
-def _answer(pods: Sequence[Object]) -> tuple[Mapping[str, Any] | None, str]:
+def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
     message = ""
-    for item in pods:
-        for status in (item.get("status") or {}).get("containerStatuses") or []:
-            state = status.get("state") or {}
-            text = (state.get("terminated") or {}).get("message", "")
-            waiting = state.get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating"):
-                message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
-            try:
-                answer = json.loads(text) if text else None
-            except ValueError:
-                answer, message = None, text[:300]
-            if isinstance(answer, dict):
-                return answer, str(answer.get("message", ""))
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        state = status.get("state") or {}
+        text = (state.get("terminated") or {}).get("message", "")
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") not in (None, "ContainerCreating"):
+            message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
+        try:
+            answer = json.loads(text) if text else None
+        except ValueError:
+            answer, message = None, text[:300]
+        if isinstance(answer, dict):
+            return answer, str(answer.get("message", ""))
     return None, message
 
 

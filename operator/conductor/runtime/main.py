@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import kopf
 import structlog
@@ -18,17 +19,25 @@ from conductor.adapters.kube import Kube
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api import names
+from conductor.api.parse import parse_spec
 from conductor.api.urls import DEFAULT_PATTERNS, UrlPatterns
+from conductor.observe.cache import Cache
+from conductor.observe.held import KINDS
+from conductor.observe.parsed import Parsed
 from conductor.runtime import health, metrics, watches
 from conductor.runtime.lease import Leadership
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
+from conductor.runtime.reflectors import expected, reflectors
 from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.sight import Sight
 from conductor.runtime.turns import Turns
 
 _log = structlog.get_logger(__name__)
-_WORKERS = 4
-_READERS = 8
+_WORKERS = 8
+_READERS = 16
+#: Before everything was listed once, a pass would have to read what a list is about to show.
+_LISTS_SECONDS = 5.0
 #: A pass is bounded by its calls' timeouts; one that takes longer than this is stuck.
 _HEARTBEAT_SECONDS = 120.0
 
@@ -130,14 +139,21 @@ class Operator:
             on_change=self._leader_changed,
         )
         receipts = ReceiptSink(self.kube, time.monotonic)
+        parsed = Parsed(partial(parse_spec, urls=options.urls))
+        self.cache = Cache(self.turns.ask, parsed, expected(options.namespaces))
+        self.reflectors = reflectors(
+            Kube.connect(connections=len(KINDS) * max(1, len(options.namespaces))),
+            options.namespaces,
+            self.cache,
+        )
+        readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         self.passes = Passes(
             self.kube,
             self.samples,
             lambda: self.leadership.epoch,
             lambda: options.new_upgrades,
-            ThreadPoolExecutor(_READERS, thread_name_prefix="read"),
+            Sight(self.kube, readers, self.cache, parsed, time.monotonic),
             receipts=receipts,
-            urls=options.urls,
         )
         metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)
         self._busy_since: list[float | None] = [None] * _WORKERS
@@ -149,11 +165,16 @@ class Operator:
 
     def start(self) -> None:
         """Begin to compete for the lease and to pass."""
+        for reflector in self.reflectors:
+            reflector.start()
         self.samples.start()
         self.leadership.start()
         for worker in self._workers:
             worker.start()
         metrics.QUEUE.set_function(self.turns.waiting)
+        metrics.CACHED.labels(names.KIND).set_function(self.cache.count)
+        for kind in KINDS:
+            metrics.CACHED.labels(kind).set_function(partial(self.cache.count, kind))
 
     def close(self) -> None:
         """Finish the passes under way, give the lease back."""
@@ -162,16 +183,19 @@ class Operator:
             worker.join(timeout=15)
         self.leadership.close()
         self.samples.close()
+        for reflector in self.reflectors:
+            reflector.close()
 
     def alive(self) -> bool:
-        """The heartbeat: every worker is there, and none is stuck in a pass."""
+        """The heartbeat: every worker and every reflector is there, and none is stuck in a pass."""
         now = time.monotonic()
         stuck = any(since is not None and now - since > _HEARTBEAT_SECONDS for since in self._busy_since)
-        return not stuck and all(worker.is_alive() for worker in self._workers)
+        watched = all(reflector.alive() for reflector in self.reflectors)
+        return not stuck and watched and all(worker.is_alive() for worker in self._workers)
 
     def ready(self) -> bool:
         """Whether the watches are up; a standby is ready too."""
-        return self._watching.is_set() and self.alive()
+        return self._watching.is_set() and self.cache.complete and self.alive()
 
     def watching(self) -> None:
         """Called once kopf's watches are up."""
@@ -181,24 +205,25 @@ class Operator:
         metrics.LEADING.set(1 if epoch else 0)
         if not epoch:
             return
-        for namespace in self.options.namespaces or (None,):
-            for release in self.kube.list(names.KIND, namespace):
-                self.turns.ask((release["metadata"]["namespace"], release["metadata"]["name"]))
+        # What kopf has not listed yet is asked for when it is.
+        for key in self.cache.releases():
+            self.turns.ask(key)
 
     def _work(self, number: int) -> None:
+        self.cache.wait_complete(_LISTS_SECONDS)
         while (turn := self.turns.take()) is not None:
             key, late = turn
             self._busy_since[number] = time.monotonic()
             metrics.LATE_SECONDS.observe(late)
             try:
-                self._pass(key)
+                self._pass(key, late)
             finally:
                 self.turns.done(key)
                 self._busy_since[number] = None
 
-    def _pass(self, key: tuple[str, str]) -> None:
+    def _pass(self, key: tuple[str, str], late: float) -> None:
         try:
-            after = self.passes.run(key)
+            after = self.passes.run(key, late)
         except Exception:  # noqa: BLE001
             # A defect in one release's pass must not end the worker that serves all others.
             metrics.PASS_ERRORS.labels("Defect").inc()
@@ -232,7 +257,7 @@ async def _watch(operator: Operator) -> None:
     waiting = asyncio.create_task(ready.wait())
     waiting.add_done_callback(lambda _: operator.watching())
     await kopf.operator(
-        registry=watches.registry(operator.turns.ask),
+        registry=watches.registry(operator.cache),
         settings=watches.settings(),
         standalone=True,
         clusterwide=not operator.options.namespaces,

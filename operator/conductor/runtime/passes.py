@@ -1,9 +1,8 @@
-"""One pass: GET fresh, observe, determine, plan, write the intent, make one effect."""
+"""One pass: look, determine, plan, write the intent, make one effect."""
 
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -15,25 +14,27 @@ from conductor.api import names
 from conductor.api.parse import parse_status
 from conductor.api.reasons import Reason
 from conductor.api.status import ReceiptsStatus, ReleaseStatus
-from conductor.api.urls import DEFAULT_URLS, UrlPatterns
-from conductor.domain.decide import decide
+from conductor.domain.decide import Decision, decide
 from conductor.domain.effects import Effect, SwitchServices
+from conductor.domain.keeping import Known
 from conductor.domain.plan import Announcement, Plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.trust import may_stand
 from conductor.effects.announce import announce
 from conductor.effects.make import make
 from conductor.effects.write_status import write_status
-from conductor.observe.gather import gather
 from conductor.runtime import metrics
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.sight import Sight, settings
 from conductor.runtime.turns import Key
 
 _log = structlog.get_logger(__name__)
 
-#: A release at rest is looked at again this often, whatever the watches say.
-_RESYNC_SECONDS = 300.0
+#: Whose release is another replica's is asked again this often; its leader's going wakes it at once.
+_STANDBY_SECONDS = 300.0
+#: One that moves is looked at again this often, whatever the watches show.
 _UPGRADING_RESYNC_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _REFUSED_RETRY_SECONDS = 10.0
@@ -58,28 +59,30 @@ class Passes:
         samples: BackgroundSamples,
         epoch: Callable[[], int],
         new_upgrades: Callable[[], bool],
-        readers: ThreadPoolExecutor,
+        sight: Sight,
         *,
         receipts: ReceiptSink,
-        urls: UrlPatterns = DEFAULT_URLS,
     ) -> None:
         self._kube = kube
         self._samples = samples
         self._epoch = epoch
         self._new_upgrades = new_upgrades
-        self._readers = readers
+        self._sight = sight
         self._receipts = receipts
-        self._urls = urls
 
-    def run(self, key: Key) -> float | None:
-        """One pass of `key`. Seconds until the next one is due at the latest; None when the release is gone."""
+    def run(self, key: Key, late: float = 0.0) -> float | None:
+        """One pass of `key`, begun `late` seconds after it was due.
+
+        Seconds until the next one is due at the latest; None when the release is gone.
+        """
         epoch = self._epoch()
         if not epoch:
-            return _RESYNC_SECONDS
+            return _STANDBY_SECONDS
         started = time.monotonic()
         try:
-            return self._run(key, epoch)
+            return self._run(key, epoch, started - late)
         except ConflictError as conflict:
+            self._sight.mistaken(key)
             _log.info(
                 "somebody wrote in between, deciding afresh",
                 namespace=key[0],
@@ -88,34 +91,31 @@ class Passes:
             )
             return 0.0
         except RefusedWriteError as refusal:
+            self._sight.doubt(key)
             self._report(key, refusal)
             return _REFUSED_RETRY_SECONDS
         except ApiError as error:
+            self._sight.doubt(key)
             metrics.PASS_ERRORS.labels(error.reason or str(error.status)).inc()
             _log.warning("pass failed", namespace=key[0], release=key[1], error=str(error))
             return _RETRY_SECONDS
         finally:
             metrics.PASS_SECONDS.observe(time.monotonic() - started)
 
-    def _run(self, key: Key, epoch: int) -> float | None:
+    def _run(self, key: Key, epoch: int, due_at: float) -> float | None:
         namespace, name = key
-        release = self._kube.get(names.KIND, namespace, name)
-        if release is None:
+        seen = self._sight.look(
+            key,
+            self._decide,
+            lambda s, decided: may_stand(s, decided[1].situation),
+            **settings(self._samples.newest(key), epoch, self._new_upgrades()),
+        )
+        if seen is None:
             self._samples.want(key, Needs())
             self._receipts.forget(key)
             return None
-        snapshot = gather(
-            self._kube,
-            self._readers,
-            release,
-            samples=self._samples.newest(key),
-            epoch=epoch,
-            now=datetime.now(UTC),
-            new_upgrades=self._new_upgrades(),
-            urls=self._urls,
-        )
-        known = self._receipts.known(snapshot)
-        decision = decide(snapshot, known)
+        metrics.DECISION_SECONDS.observe(time.monotonic() - due_at)
+        release, snapshot, (known, decision) = seen.release, seen.snapshot, seen.decision
         decided = decision.plan
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
@@ -123,11 +123,12 @@ class Passes:
         if self._epoch() != epoch:
             # The writes of a deposed leader fail by their versions; the fewer it tries, the better.
             log.warning("no longer leading, the effect is left to the next leader")
-            return _RESYNC_SECONDS
+            return _STANDBY_SECONDS
         if decided.effect is not None:
             if not self._receipts.before_effect(snapshot, decision):
                 log.warning("receipts are not kept, the effect waits", effect=decided.effect.name)
                 return 0.0
+            self._sight.doubt(key)
             self._make(snapshot, decided, log)
         self._receipts.after_pass(snapshot, decision)
         self._samples.want(key, needs(replace(snapshot, status=decided.status)))
@@ -135,7 +136,12 @@ class Passes:
         if known.trouble is not None and retry is None:
             # Receipts are kept again: what they held up may go on at once.
             return 0.0
-        return _next(decided) if retry is None else min(_next(decided), max(0.05, retry))
+        following = _next(decided, self._sight.left(key))
+        return following if retry is None else min(following, max(0.05, retry))
+
+    def _decide(self, s: Snapshot) -> tuple[Known, Decision]:
+        known = self._receipts.known(s)
+        return known, decide(s, known)
 
     def _write(
         self, release: Object, s: Snapshot, decided: Plan, log: structlog.typing.FilteringBoundLogger
@@ -143,6 +149,7 @@ class Passes:
         if decided.status == s.status:
             return release
         written = write_status(self._kube, release, decided.status)
+        self._sight.wrote(written)
         if decided.status.receipts is not None and "receipts" not in written["status"]:
             self._receipts.pruned(s)
         else:
@@ -178,6 +185,7 @@ class Passes:
         told = status.model_copy(update={"reason": Reason.WRITE_FAILED, "message": str(refusal)})
         try:
             release = write_status(self._kube, release, told)
+            self._sight.wrote(release)
             occasion = f"{status.sequence}/{status.observed_generation}"
             announce(
                 self._kube, release, occasion, Announcement(Reason.WRITE_FAILED, str(refusal), warning=True)
@@ -208,14 +216,13 @@ class Passes:
         log.info("effect", effect=effect.name, subject=effect.subject, ms=round(took_ms, 1))
 
 
-def _next(decided: Plan) -> float:
+def _next(decided: Plan, read_in: float) -> float:
     if decided.again:
         return 0.0
-    rest = _UPGRADING_RESYNC_SECONDS if decided.status.upgrade is not None else _RESYNC_SECONDS
-    if decided.wake_at is None:
-        return rest
-    left = (decided.wake_at - datetime.now(UTC)).total_seconds()
-    return min(rest, max(0.05, left))
+    rest = _UPGRADING_RESYNC_SECONDS if decided.status.upgrade is not None else read_in
+    if decided.wake_at is not None:
+        rest = min(rest, (decided.wake_at - datetime.now(UTC)).total_seconds())
+    return max(0.05, rest)
 
 
 def _tell_receipts(

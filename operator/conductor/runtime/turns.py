@@ -4,10 +4,13 @@ The same rules as client-go's workqueue: a release that is asked for while its p
 passed again once that pass ends; asking twice is asking once; the earlier time wins.
 """
 
+import heapq
 import threading
 from collections.abc import Callable
 
 Key = tuple[str, str]
+#: So many turns that were asked for earlier since are let stand before they are swept out.
+_STALE_TURNS = 64
 
 
 class Turns:
@@ -16,6 +19,8 @@ class Turns:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due: dict[Key, float] = {}
+        #: Every turn of `_due` and of no running key, the earliest first; others in it are stale and passed over.
+        self._queue: list[tuple[float, Key]] = []
         self._running: set[Key] = set()
         self._changed = threading.Condition()
         self._closed = False
@@ -26,18 +31,22 @@ class Turns:
         with self._changed:
             if self._due.get(key, float("inf")) > at:
                 self._due[key] = at
-                self._changed.notify_all()
+                if key not in self._running:
+                    self._enqueue(at, key)
 
     def take(self) -> tuple[Key, float] | None:
         """Wait for a turn: the key, and how many seconds late it is. None once closed."""
         with self._changed:
             while not self._closed:
-                free = ((at, key) for key, at in self._due.items() if key not in self._running)
-                at, key = min(free, default=(float("inf"), ("", "")))
+                at, key = self._first()
                 late = self._clock() - at
                 if late >= 0:
+                    heapq.heappop(self._queue)
                     del self._due[key]
                     self._running.add(key)
+                    if self._queue:
+                        # Another one may wait for a later turn than the one that is first now.
+                        self._changed.notify()
                     return key, late
                 self._changed.wait(None if at == float("inf") else -late)
             return None
@@ -46,7 +55,8 @@ class Turns:
         """The pass of `key` ended."""
         with self._changed:
             self._running.discard(key)
-            self._changed.notify_all()
+            if key in self._due:
+                self._enqueue(self._due[key], key)
 
     def waiting(self) -> int:
         """How many releases have a turn coming."""
@@ -58,3 +68,19 @@ class Turns:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _enqueue(self, at: float, key: Key) -> None:
+        heapq.heappush(self._queue, (at, key))
+        if len(self._queue) > 2 * len(self._due) + _STALE_TURNS:
+            self._queue = [(at, key) for key, at in self._due.items() if key not in self._running]
+            heapq.heapify(self._queue)
+        if self._queue[0] == (at, key):
+            self._changed.notify()
+
+    def _first(self) -> tuple[float, Key]:
+        while self._queue:
+            at, key = self._queue[0]
+            if self._due.get(key) == at and key not in self._running:
+                return at, key
+            heapq.heappop(self._queue)
+        return float("inf"), ("", "")

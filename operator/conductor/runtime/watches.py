@@ -1,25 +1,16 @@
-"""kopf's watches: every event about a release or an object of one asks for that release's turn.
+"""kopf's watch of the releases: each event goes into the cache, which wakes the release it is news for.
 
 Only event handlers: kopf's change handlers would copy the spec into an annotation, and decisions
-never live in a handler.
+never live in a handler. Objects of releases are watched by `runtime.reflectors`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import kopf
 
+from conductor.adapters.kube import Object
 from conductor.api import names
-from conductor.runtime.turns import Key
-
-#: Objects whose changes matter to a release while it moves; each carries the release's label.
-_WATCHED: tuple[tuple[str, str, str], ...] = (
-    ("apps", "v1", "deployments"),
-    ("", "v1", "pods"),
-    ("", "v1", "services"),
-    ("discovery.k8s.io", "v1", "endpointslices"),
-    ("batch", "v1", "jobs"),
-)
+from conductor.observe.cache import Cache
 
 
 def settings() -> kopf.OperatorSettings:
@@ -34,8 +25,8 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-def registry(ask: Callable[[Key], None]) -> kopf.OperatorRegistry:
-    """Handlers that ask for turns."""
+def registry(cache: Cache) -> kopf.OperatorRegistry:
+    """One handler: it tells the cache."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers, id="login")
@@ -44,19 +35,16 @@ def registry(ask: Callable[[Key], None]) -> kopf.OperatorRegistry:
         return found if isinstance(found, kopf.ConnectionInfo) else None
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=handlers, id="release")
-    async def release_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        ask((namespace or "", name or ""))
+    async def release_changed(event: kopf.RawEvent, **_: Any) -> None:
+        tell(cache, event["type"], dict(event["object"]))
 
-    async def object_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        ask((namespace or "", labels[names.LABEL_RELEASE]))
-
-    for group, version, plural in _WATCHED:
-        kopf.on.event(
-            group,
-            version,
-            plural,
-            labels={names.LABEL_RELEASE: kopf.PRESENT},
-            registry=handlers,
-            id=f"own-{plural}",
-        )(object_changed)
     return handlers
+
+
+def tell(cache: Cache, type_: str | None, release: Object) -> None:
+    """A release as kopf showed it; what is deleted is forgotten, and its last pass finds it gone."""
+    metadata = release["metadata"]
+    if type_ == "DELETED":
+        cache.gone((metadata["namespace"], metadata["name"]))
+    else:
+        cache.put_release(release)

@@ -71,6 +71,21 @@ def test_a_release_under_way_is_not_taken_again_until_it_is_done(turns: Turns) -
     assert taken(turns) == A
 
 
+def test_turns_that_were_asked_for_earlier_since_take_no_room(turns: Turns, clock: HandClock) -> None:
+    others = [("prod", f"r{number}") for number in range(50)]
+    for other in others:
+        turns.ask(other, 7200)
+    for _ in range(2000):
+        turns.ask(A, 3600)
+        turns.ask(A)
+        assert taken(turns) == A
+        turns.done(A)
+    assert turns.waiting() == len(others)
+    assert len(turns._queue) < 1000
+    clock.now += 7200
+    assert {taken(turns) for _ in others} == set(others)
+
+
 def test_a_negative_delay_is_now(turns: Turns) -> None:
     turns.ask(A, -5)
     assert turns.take() == (A, 0.0)
