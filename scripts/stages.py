@@ -15,9 +15,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+
+from cluster.errors import ClusterError
+from cluster.interface import chosen_way
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST_SUMMARY = re.compile(
@@ -85,14 +90,26 @@ E2E = (
     Stage("e2e tests, two at a time", (*E2E_COMMAND, "-m", "not alone", "-n", "2", "--dist", "loadfile")),
     Stage("e2e tests, one at a time", (*E2E_COMMAND, "-m", "alone")),
 )
+# Holds the API server's audit log of this run against what the chart grants: only the local way has one.
+PRIVILEGES = Stage("privileges", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/privileges"))
 PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
 
 RUNS: dict[str, tuple[Stage, ...]] = {
     "lint": LINT,
     "test-unit": UNIT,
-    "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E),
-    "test": (PACKAGES, *LINT, *UNIT, *DATABASE, *CLUSTER_UP, *E2E, CLUSTER_DOWN),
+    "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E, PRIVILEGES),
+    "test": (PACKAGES, *LINT, *UNIT, *DATABASE, *CLUSTER_UP, *E2E, PRIVILEGES, CLUSTER_DOWN),
 }
+
+
+def applicable(stages: tuple[Stage, ...], way: Callable[[], str]) -> tuple[tuple[Stage, ...], list[str]]:
+    """The stages that can be run on this way to a cluster, and what is to be said of those that cannot."""
+    if PRIVILEGES not in stages or (chosen := way()) == "local":
+        return stages, []
+    kept = tuple(stage for stage in stages if stage is not PRIVILEGES)
+    return kept, [
+        f"{PRIVILEGES.name}: not run, the way {chosen} to a cluster has no audit log; nothing is shown by it"
+    ]
 
 
 class Runner:
@@ -101,7 +118,8 @@ class Runner:
     def __init__(self) -> None:
         self.child: subprocess.Popen[str] | None = None
         self.interrupted = False
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        started = datetime.now(UTC).isoformat()
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MC_RUN_STARTED": started}
 
     def interrupt(self, signum: int, _frame: FrameType | None) -> None:
         self.interrupted = True
@@ -156,7 +174,7 @@ def pytest_counts(line: str) -> Counter[str]:
     )
 
 
-def report(results: list[Result], skipped_names: list[str]) -> None:
+def report(results: list[Result], skipped_names: list[str], notes: list[str]) -> None:
     width = max((len(result.stage.name) for result in results), default=10)
     print("\n--- time per stage")
     for result in results:
@@ -164,6 +182,8 @@ def report(results: list[Result], skipped_names: list[str]) -> None:
         print(f"  {result.stage.name:<{width}}  {result.seconds:7.1f} s  {outcome}")
     for name in skipped_names:
         print(f"  {name:<{width}}        -    not reached")
+    for note in notes:
+        print(f"  {note}")
 
 
 def closing_line(results: list[Result], seconds: float) -> str:
@@ -181,7 +201,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", choices=sorted(RUNS))
     arguments = parser.parse_args()
-    stages = RUNS[arguments.run]
+    try:
+        stages, notes = applicable(RUNS[arguments.run], chosen_way)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
 
     runner = Runner()
     signal.signal(signal.SIGINT, runner.interrupt)
@@ -192,7 +216,7 @@ def main() -> int:
     results = runner.run_all(stages, keep=keep)
     reached = {result.stage.name for result in results}
     missed = [s.name for s in stages if s.name not in reached and not (s.cleans_up and keep)]
-    report(results, missed)
+    report(results, missed, notes)
     skipped = sum(result.counts["skipped"] for result in results)
     if skipped:
         print(f"  {skipped} skipped: a test that did not run proves nothing, so this run has failed")
