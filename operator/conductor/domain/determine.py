@@ -170,14 +170,17 @@ def _change_of_mind(context: Context) -> Failing | None:
 
 def _reverted(context: Context) -> Situation | None:
     """Somebody else pointed a Service away from the active revision, maybe at a candidate that nobody proved."""
-    s = context.s
-    if context.from_ is None:
+    s, from_ = context.s, context.from_
+    if from_ is None:
         return None
     if s.status.phase in AFTER_SWITCH:
-        return put_back(s, context.to)
-    if s.status.phase in BEFORE_SWITCH and not context.upgrade.took_traffic:
-        return put_back(s, context.from_)
-    return None
+        dispute = put_back(s, context.to)
+    elif s.status.phase in BEFORE_SWITCH and not context.upgrade.took_traffic:
+        dispute = put_back(s, from_)
+    else:
+        return None
+    # A version that cannot take its users back is the phase's own matter.
+    return None if isinstance(dispute, Waiting) and dispute.reason is Reason.TARGET_NOT_READY else dispute
 
 
 def _steady(s: Snapshot) -> Situation:

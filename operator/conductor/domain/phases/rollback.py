@@ -9,12 +9,13 @@ from datetime import timedelta
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
+from conductor.domain.dispute import put_back
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import standby_replicas
+from conductor.domain.pods import standby_replicas, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap, pointing_at, proxies_settled, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
@@ -49,7 +50,7 @@ def rolling_back(context: Context) -> Situation:
     if colour is not None and (publish := publish_colour(context, str(colour))) is not None:
         return publish
     if (gap := endpoints_gap(context.s, target)) is not None:
-        return Waiting(Reason.PROVING_ROUTING, gap)
+        return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
     if not proxies_settled(context.s, upgrade.switched_back_at):
         return Waiting(
             Reason.PROVING_ROUTING,
@@ -60,13 +61,23 @@ def rolling_back(context: Context) -> Situation:
         return trim
     if (removal := _remove_candidate(context)) is not None:
         return removal
-    if move is not None:
-        return move
+    if isinstance(move, Waiting):
+        return _unless_hopeless(context, target, move)
     return _end(context)
+
+
+def _unless_hopeless(context: Context, target: Revision, waiting: Waiting) -> Waiting:
+    """A wait for pods of the target; where they will not come by themselves, a person is asked."""
+    found = trouble(context.s, target)
+    if found is None:
+        return waiting
+    return Waiting(found[0], f"{waiting.message}; {found[1]}", stalled=True)
 
 
 def backing_out(context: Context) -> Situation:
     """No user met the candidate: delete it, undo the expand step."""
+    if context.from_ is not None and (dispute := put_back(context.s, context.from_)) is not None:
+        return dispute
     if (removal := _remove_candidate(context)) is not None:
         return removal
     if (move := back_out_schema(context)) is not None:

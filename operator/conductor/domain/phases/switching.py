@@ -44,13 +44,21 @@ def switching(context: Context) -> Situation:
             f"pointing all Services at {to.version}",
             {"took_traffic": True, "switched_at": s.now, "serving": upgrade.to_colour},
         )
-    since = upgrade.switched_at or s.now
+    if upgrade.switched_at is None:
+        # Somebody else pointed them there in the moment before we would have.
+        there = {"took_traffic": True, "switched_at": s.now, "serving": upgrade.to_colour}
+        return Advancing(
+            Phase.SWITCHING, Reason.PROVING_ROUTING, f"all Services select {to.version} already", there
+        )
+    since = upgrade.switched_at
     gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
     if gap is not None:
         if s.now - since > _PROOF_PATIENCE:
             return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, gap)
         return Waiting(Reason.PROVING_ROUTING, gap, s.now + _PROOF_POLL)
     if (move := hand_over(s, to, context.from_)) is not None:
+        if isinstance(move, Waiting) and (found := trouble(s, to)) is not None:
+            return _fail_or_hold(context, *found)
         return move
     if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
         return publish

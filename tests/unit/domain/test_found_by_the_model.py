@@ -1,0 +1,145 @@
+"""Defects that tests/model found, told again as stories on the real gatherer and effects."""
+
+from collections.abc import Callable
+
+from tests.unit.domain.machinery import Behaviour
+from tests.unit.domain.plane import spec, worker_component
+from tests.unit.domain.story import NAMESPACE, Story, installed
+
+from conductor.adapters.kube import Object
+from conductor.api import names
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+
+OLD, NEW = "1.0.0", "1.1.0"
+
+
+def image(version: str) -> str:
+    return f"localhost/mc:{version}"
+
+
+def point(story: Story, version: str, manager: str = "kubectl-patch") -> None:
+    """Somebody points the Service at a version."""
+    revision = next(
+        item["data"]["hash"]
+        for item in story.kube.list("ControllerRevision", NAMESPACE)
+        if item["data"]["spec"]["version"] == version
+    )
+    owned = [{"manager": manager, "fieldsV1": {"f:spec": {"f:selector": {}}}}]
+    change = {"metadata": {"managedFields": owned}, "spec": {"selector": {names.LABEL_REVISION: revision}}}
+    story.kube.edit("Service", NAMESPACE, "mc-api", change)
+
+
+def upgrading(until: Phase, plane: Callable[..., Object] = spec) -> Story:
+    story = installed(plane(OLD))
+    story.apply(plane(NEW))
+    return story.until(until)
+
+
+def with_worker(version: str) -> Object:
+    plane = spec(version)
+    return {**plane, "components": [*plane["components"], worker_component(version)]}
+
+
+def test_a_rollback_to_a_version_that_collapsed_asks_for_a_person_by_name() -> None:
+    story = upgrading(Phase.SOAKING)
+    story.annotate(names.ANNOTATION_ROLLBACK, story.upgrade.id)
+    story.until(lambda: story.serving() == {OLD})
+    story.machinery.behaviours[image(OLD)] = Behaviour(ready=False, waiting="CrashLoopBackOff", restarts=9)
+    story.wait(60)
+
+    assert story.status.phase is Phase.ROLLING_BACK
+    assert story.condition("Stalled") == ("True", Reason.CRASH_LOOPING)
+    assert "has no ready endpoint; spec.components[api].template: pod" in story.status.message
+
+    story.machinery.behaviours.clear()
+    story.settled()
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.outcome is Outcome.ROLLED_BACK
+    assert story.serving() == {OLD}
+
+
+def test_workers_that_crash_after_the_switch_take_it_back() -> None:
+    story = upgrading(Phase.SWITCHING, with_worker)
+    story.until(lambda: story.deployments().get("worker/1.1.0") == 1)
+    worker = next(
+        item
+        for item in story.kube.list("Pod", NAMESPACE)
+        if item["metadata"]["labels"][names.LABEL_COMPONENT] == "worker"
+        and "deletionTimestamp" not in item["metadata"]
+    )
+    story.machinery.stays_ready |= {
+        item["metadata"]["name"] for item in story.kube.list("Pod", NAMESPACE) if item is not worker
+    }
+    story.machinery.behaviours[image(NEW)] = Behaviour(ready=False, waiting="CrashLoopBackOff", restarts=9)
+    story.settled()
+
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.reason == Reason.CRASH_LOOPING
+    assert story.serving() == {OLD}
+    assert story.deployments()["worker/1.0.0"] == 1
+
+
+def test_a_service_that_somebody_points_at_the_candidate_is_pointed_back_before_the_switch() -> None:
+    story = upgrading(Phase.VERIFYING)
+    point(story, NEW)
+    story.turn()
+
+    assert story.status.reason == Reason.TRAFFIC_REVERTED
+    assert story.serving() == {OLD}
+
+
+def test_a_candidate_that_somebody_gave_users_is_not_deleted_under_them() -> None:
+    story = upgrading(Phase.VERIFYING)
+    for _ in range(2):
+        point(story, NEW)
+        story.turn()
+    story.annotate(names.ANNOTATION_ABORT, story.upgrade.id)
+    story.until(Phase.BACKING_OUT)
+    point(story, NEW)
+    story.wait(30)
+
+    assert story.condition("Stalled") == ("True", Reason.TRAFFIC_REVERTED)
+    assert story.serving() == {NEW}
+
+    point(story, OLD)
+    story.settled()
+    assert "api/1.1.0" not in story.deployments()
+    assert story.serving() == {OLD}
+
+
+def test_a_service_is_not_pointed_back_at_a_version_without_a_ready_pod() -> None:
+    story = upgrading(Phase.VERIFYING)
+    story.machinery.behaviours[image(OLD)] = Behaviour(ready=False)
+    story.machinery.tick(story.now)
+    point(story, NEW)
+    story.turn()
+
+    assert story.serving() == {NEW}
+
+
+def test_a_release_at_rest_says_that_it_has_nothing_to_point_its_service_back_at() -> None:
+    story = upgrading(Phase.SOAKING).settled()
+    story.annotate(names.ANNOTATION_RETRY, None)
+    story.machinery.behaviours[image(NEW)] = Behaviour(ready=False)
+    story.machinery.tick(story.now)
+    point(story, OLD)
+    story.wait(5)
+
+    assert story.condition("Stalled") == ("True", Reason.TARGET_NOT_READY)
+    assert "it is never pointed at nothing" in story.status.message
+
+    story.machinery.behaviours.clear()
+    story.settled()
+    assert story.serving() == {NEW}
+    assert story.condition("Ready")[0] == "True"
+
+
+def test_a_service_that_somebody_switches_a_moment_before_us_is_proven_like_our_own() -> None:
+    story = upgrading(Phase.SWITCHING)
+    point(story, NEW)
+    story.until(Phase.SOAKING)
+
+    assert story.upgrade.switched_at is not None
+    assert story.upgrade.took_traffic
+    assert story.serving() == {NEW}
