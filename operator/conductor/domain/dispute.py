@@ -27,12 +27,6 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
         return None
     name = astray[0].service
     others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
-<<<<<<< Updated upstream
-    reversions = s.status.traffic.reversions
-    retry = f"{_upgrade_id(s)}/traffic/{reversions}"
-    asked = s.annotations.get(names.ANNOTATION_RETRY) == retry
-    if reversions and reversions % MAX_REVERSIONS == 0 and not asked:
-=======
     if (short := _not_ready(s, active, {patch.service for patch in astray})) is not None:
         return Waiting(
             Reason.TARGET_NOT_READY,
@@ -40,8 +34,10 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
             "back at; it is never pointed at nothing",
             stalled=True,
         )
-    if s.status.traffic.reversions >= MAX_REVERSIONS:
->>>>>>> Stashed changes
+    reversions = s.status.traffic.reversions
+    retry = f"{_upgrade_id(s)}/traffic/{reversions}"
+    asked = s.annotations.get(names.ANNOTATION_RETRY) == retry
+    if reversions and reversions % MAX_REVERSIONS == 0 and not asked:
         return Waiting(
             Reason.TRAFFIC_REVERTED,
             f"Service {name}: its selector was changed by {others} {reversions + 1} times; take the selector out "
@@ -57,16 +53,15 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
     )
 
 
-<<<<<<< Updated upstream
 def _upgrade_id(s: Snapshot) -> str:
     """The upgrade under way, or the last one: a word given about it says nothing about the next."""
     known = s.status.upgrade or s.status.last_upgrade
     return known.id if known else ""
-=======
+
+
 def _not_ready(s: Snapshot, revision: Revision, services: Set[str]) -> str | None:
     """A component behind one of these Services of which nothing could answer."""
     for component, service in services_of(revision):
         if service.name in services and not s.ready_pods(revision.hash, component.name):
             return component.name
     return None
->>>>>>> Stashed changes
