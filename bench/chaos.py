@@ -115,7 +115,7 @@ class Matrix:
                         f"{story}: lane {number} is given up ({attempt + 1} of {NEW_LANES}): {error}"[:2000]
                     )
 
-    def _tell_all(self, made: Lane) -> None:
+    def _tell_all(self, made: Lane[Story]) -> None:
         story = made.story.name
         points = made.points()
         with self._lock:

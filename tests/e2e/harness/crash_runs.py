@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from harness.end_state import differences
 from harness.faults import Fault, Side
 from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.namespaces import namespace
+from harness.receipts import complaints
 from harness.rig_pod import Rig, rig
 from harness.stories import PATIENCE_SECONDS, Story
 from harness.waiting import poll
@@ -33,6 +34,7 @@ NOT_MET = "not met: the write did not come in this telling"
 DEFECT = "pass ended in a defect"
 
 Json = dict[str, Any]
+S = TypeVar("S", bound=Story)
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class Telling:
     wrong: tuple[str, ...] = field(default=())
 
 
-class Lane:
+class Lane(Generic[S]):
     """One namespace in which one story is told again and again."""
 
-    def __init__(self, kube: Kube, story: Story, control: Rig) -> None:
+    def __init__(self, kube: Kube, story: S, control: Rig) -> None:
         self.kube = kube
         self.story = story
         self.rig = control
@@ -82,8 +84,8 @@ class Lane:
         told = self.tell(Fault("kill", on="write", side=side, times=0, each_once=True))
         return _judged(told, expected, met=bool(told.killed_at))
 
-    def tell(self, *faults: Fault) -> Telling:
-        """Once through the story, with a leader of its own from the first write on."""
+    def tell(self, *faults: Fault, beside: AbstractContextManager[object] | None = None) -> Telling:
+        """Once through the story, with a leader of its own from the first write on, and `beside` it from `ask` on."""
         self.rig.set_faults()
         self.story.set_out()
         deaths, began, at = len(self.rig.deaths()), time.monotonic(), datetime.now(UTC)
@@ -92,8 +94,9 @@ class Lane:
             self.rig.set_faults(*faults)
             self.rig.restart()
             self.rig.wait_leading(since=since, deadline_seconds=LEAD_SECONDS)
-            self.story.ask()
-            self.story.follow()
+            with beside or nullcontext():
+                self.story.ask()
+                self.story.follow()
             self._wait_rest(since)
             seconds = time.monotonic() - began
             summary = users.stop()
@@ -101,6 +104,7 @@ class Lane:
         own = [item for item in self.rig.deaths()[deaths:] if not item["killed_at"]]
         wrong += [f"the operator ended of itself with exit code {item['exit_code']}" for item in own]
         wrong += self._defects(at)
+        wrong += complaints(self.story.release)
         seen = self.rig.seen(since)
         return Telling(
             story=self.story.name,
@@ -159,8 +163,8 @@ def _judged(told: Telling, expected: Telling, *, met: bool) -> Telling:
 
 @contextmanager
 def lane(
-    kube: Kube, make: Callable[[Kube, str], Story], *, failed: Callable[[], bool] = lambda: False
-) -> Iterator[Lane]:
+    kube: Kube, make: Callable[[Kube, str], S], *, failed: Callable[[], bool] = lambda: False
+) -> Iterator[Lane[S]]:
     """A lane for the block."""
     with namespace(kube, "crash", failed=failed) as name, rig(kube, name, failed=failed) as control:
         story = make(kube, name)

@@ -120,16 +120,16 @@ class Rig:
     def log(self, tail: int = 300) -> str:
         return self.kube.log(POD, self.namespace, tail=tail)
 
-    @property
-    def prometheus_url(self) -> str:
-        """Prometheus through a proxy that can lie, as a release's spec would name it."""
-        return f"http://{PROMETHEUS_SERVICE}.{self.namespace}.svc:9090"
-
     def _ask(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
     ) -> Any:
         base = f"/api/v1/namespaces/{self.namespace}/pods/{POD}:{CONTROL_PORT}/proxy"
         return self.kube.request(method, base + path, query=query, body=body)
+
+
+def prometheus_url(namespace: str) -> str:
+    """Prometheus through the proxy of this namespace's rig, which can lie; as a release's spec would name it."""
+    return f"http://{PROMETHEUS_SERVICE}.{namespace}.svc:9090"
 
 
 @contextmanager
