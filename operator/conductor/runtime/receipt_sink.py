@@ -3,6 +3,7 @@
 What is remembered here spares reads and can be lost at any time: the status and the ConfigMaps hold the truth.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ from conductor.runtime.turns import Key
 _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
+#: A new leader finds releases at rest with their last receipts in the outbox. Most likely the sink has them; that
+#: is looked at in the course of so many seconds, not for every release at once.
+_SPREAD_SECONDS = 300.0
 
 
 @dataclass
@@ -45,15 +49,20 @@ class _Memory:
     report: EffectReport | None = None
     failures: int = 0
     retry_at: float = 0.0
+    #: When the outbox of a release that this process has never seen move is compared with the sink.
+    compare_at: float | None = None
     waiting: int = 0
 
 
 class ReceiptSink:
     """One for all releases; calls about one release never overlap. `clock` answers seconds that never go back."""
 
-    def __init__(self, kube: Kube, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, kube: Kube, clock: Callable[[], float], *, spread_seconds: float = _SPREAD_SECONDS
+    ) -> None:
         self._kube = kube
         self._clock = clock
+        self._spread_seconds = spread_seconds
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, s: Snapshot) -> Known:
@@ -79,12 +88,17 @@ class ReceiptSink:
 
     def after_pass(self, s: Snapshot, decision: Decision) -> None:
         """Keep what is left once nothing more is to be done."""
-        status = decision.plan.status
+        memory, status = self._memory(s), decision.plan.status
         if decision.plan.again or not speaks_to_sink(status):
-            memory = self._memory(s)
             memory.waiting = len(not_kept(status.receipts.outbox, memory.kept)) if status.receipts else 0
-        else:
+        elif status != s.status or memory.kept or memory.trouble is not None or self._compares(memory):
             self._keep(s, status.receipts)
+
+    def _compares(self, memory: _Memory) -> bool:
+        if memory.compare_at is None:
+            wait = random.uniform(0.0, self._spread_seconds)  # noqa: S311 - spreads load
+            memory.compare_at = self._clock() + wait
+        return self._clock() >= memory.compare_at
 
     def _keep(self, s: Snapshot, receipts: ReceiptsStatus | None) -> bool:
         memory = self._memory(s)

@@ -31,7 +31,7 @@ class Process:
 
     def __init__(self, kube: MemoryKube, clock: Callable[[], float]) -> None:
         self._kube = kube
-        self.receipts = ReceiptSink(kube, clock)
+        self.receipts = ReceiptSink(kube, clock, spread_seconds=0)
 
     def decide(self, s: Snapshot) -> Decision:
         """Raises OperatorDiedError where it dies over that."""

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import pytest
 from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import api_component, migrations, spec, worker_component
+from tests.unit.domain.process import OperatorDiedError
 from tests.unit.domain.story import BAD, BROKEN, GOOD, NAMESPACE, SILENT, SLOW, Story, installed
 from tests.unit.effects.memory_api import Moment, Write
 
 from conductor.adapters.kube import ApiError
 from conductor.api import names
+from conductor.api.receipts import Result
 from conductor.api.status import Outcome, Phase
 
 
@@ -34,7 +36,21 @@ class Death:
         self.left -= 1
         if self.left < 0:
             self.struck = True
-            raise ApiError(0, "NoAnswer", "the operator died here")
+            raise OperatorDiedError(
+                f"the operator died {moment} its {write.verb} of {write.kind} {write.name}"
+            )
+
+
+class LostAnswer:
+    """The API server takes the next write, and its answer is lost."""
+
+    def __init__(self) -> None:
+        self._struck = False
+
+    def __call__(self, moment: Moment, write: Write) -> None:
+        if not self._struck and moment == "after" and not write.dry_run:
+            self._struck = True
+            raise ApiError(0, "NoAnswer", "the answer is lost")
 
 
 def ends_like(story: Story) -> tuple[object, ...]:
@@ -52,7 +68,27 @@ def ends_like(story: Story) -> tuple[object, ...]:
         story.status.active_revision,
         last.outcome,
         story.status.sequence,
+        told(story),
     )
+
+
+def told(story: Story) -> tuple[object, ...]:
+    """What the receipts tell: the same phases in the same order, and each effect done once, whoever made it."""
+    chain = story.chain(without_status=True)
+    assert chain.proven
+    assert not chain.interruptions
+    receipts = story.status.receipts
+    assert receipts is not None
+    assert chain.receipts[-1]["hash"] == receipts.hash, "not everything was kept in the end"
+    done = [
+        # What was left of a deletion in the middle of which an operator died is another list of objects.
+        (receipt["phase"], receipt["effect"], receipt["effect"] == "DeleteObjects" or receipt["subject"])
+        for receipt in chain.receipts
+        # A new leader claims what an old one may still write to.
+        if receipt.get("result") == Result.DONE and receipt["effect"] != "ClaimObjects"
+    ]
+    phases = [(receipt["before"], receipt["phase"]) for receipt in chain.receipts if "before" in receipt]
+    return phases, sorted(done, key=str)
 
 
 def tell(bad: bool, death: Death | None = None) -> Story:
@@ -64,8 +100,6 @@ def tell(bad: bool, death: Death | None = None) -> Story:
         story.health["1.1.0"] = BAD
     for _ in range(3):
         story.settled()
-        if death is not None and death.struck:
-            story.epoch += 1
     return story
 
 
@@ -151,7 +185,15 @@ def _rollback(story: Story) -> None:
 
 
 def _lost_answer(story: Story) -> None:
-    story.kube.fault = Death(0, "after")
+    story.kube.fault = LostAnswer()
+
+
+def _dies(story: Story) -> None:
+    story.kube.fault = Death(0, "before")
+
+
+def _dies_later(story: Story) -> None:
+    story.kube.fault = Death(3, "after")
 
 
 def _long_time(story: Story) -> None:
@@ -174,6 +216,8 @@ SURPRISES: tuple[Callable[[Story], None], ...] = (
     _abort,
     _rollback,
     _lost_answer,
+    _dies,
+    _dies_later,
     _long_time,
     _long_time,
 )
