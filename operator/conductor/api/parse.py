@@ -42,9 +42,34 @@ def parse_spec(raw: Mapping[str, Any], urls: UrlPatterns | None = None) -> Relea
     return spec
 
 
+class UnknownStatusError(ValueError):
+    """The status holds a word that this operator does not know; `finding` names field, value and mend."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
 def parse_status(raw: Mapping[str, Any] | None) -> ReleaseStatus:
-    """Read `status`; fields of a newer operator are kept out, none is an error."""
-    return ReleaseStatus.model_validate(raw or {})
+    """Read `status`. Fields of a newer operator are carried along and decide nothing.
+
+    Raises UnknownStatusError where a known field holds a phase, an outcome or another word that is not known
+    here: what it means for users' traffic cannot be guessed.
+    """
+    try:
+        return ReleaseStatus.model_validate(raw or {})
+    except ValidationError as error:
+        location = error.errors(include_url=False)[0]["loc"]
+        path, found = _follow(raw or {}, location)
+        whole = len(path) == len(location)
+        raise UnknownStatusError(
+            Finding(
+                _field(path if whole else location, "status"),
+                _short(found) if whole else "(missing)",
+                "is not what this operator can read: a newer one wrote it, or a hand did. Run that operator again, or "
+                "restore the value; this one changes nothing until then, and what serves stays",
+            )
+        ) from error
 
 
 def _finding(raw: Mapping[str, Any], item: Any) -> Finding:
@@ -72,8 +97,8 @@ def _follow(raw: Any, location: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
     return tuple(path), node
 
 
-def _field(path: tuple[Any, ...]) -> str:
-    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+def _field(path: tuple[Any, ...], root: str = "spec") -> str:
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
 def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -76,5 +76,6 @@ class Reason(StrEnum):
     COMMAND_REFUSED = "CommandRefused"
     TRAFFIC_REVERTED = "TrafficRevertedByOthers"
     WRITE_FAILED = "WriteFailed"
+    NEWER_STATUS = "StatusOfNewerOperator"
     RECEIPTS_NOT_KEPT = "ReceiptsNotKept"
     RECEIPTS_FORKED = "ReceiptsForked"

@@ -28,9 +28,9 @@ Instant = Annotated[
 
 
 class StatusModel(BaseModel):
-    """Frozen, and lenient: a status written by a newer operator can be read."""
+    """Frozen, and lenient: fields that a newer operator wrote are carried along, so that it finds them again."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True)
 
 
 class Phase(StrEnum):
@@ -191,6 +191,8 @@ class PendingContract(StatusModel):
     state: ContractState = ContractState.PENDING
     attempt: int = 1
     message: Message = ""
+
+
 class OpenIntent(StatusModel):
     """The intent that has no outcome yet; its sequence is 0 while its receipt is folded."""
 

@@ -1,10 +1,11 @@
 """Conditions: one table from phase to all of them, so that every tool that waits reads the same thing."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from conductor.api.reasons import Reason
-from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict
+from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict, format_instant
 
 _WINDOW_OPEN = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 _MOVING = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.ROLLING_BACK})
@@ -76,6 +77,33 @@ def conditions(
         )
         for type_, flag, reason_, message_ in wanted
     )
+
+
+def held(
+    former: Sequence[Mapping[str, Any]], why: str, generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Conditions of a release that is held still because its status cannot be read; those of others stay.
+
+    Taken and given as they are stored: nothing else of such a status may be written again.
+    """
+    wanted: tuple[tuple[str, Literal["True", "False"], str], ...] = (
+        ("Ready", "False", why),
+        ("Reconciling", "False", ""),
+        ("Stalled", "True", why),
+    )
+    by_type = {str(condition.get("type")): dict(condition) for condition in former}
+    for type_, flag, message in wanted:
+        before = by_type.get(type_, {})
+        moved_at = before.get("lastTransitionTime") if before.get("status") == flag else None
+        by_type[type_] = {
+            "type": type_,
+            "status": flag,
+            "reason": str(Reason.NEWER_STATUS),
+            "message": message,
+            "observedGeneration": generation,
+            "lastTransitionTime": moved_at or format_instant(now),
+        }
+    return list(by_type.values())
 
 
 def _stalled(

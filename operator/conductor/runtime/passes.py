@@ -11,9 +11,10 @@ import structlog
 
 from conductor.adapters.kube import ApiError, ConflictError, Kube, Object
 from conductor.api import names
-from conductor.api.parse import parse_status
+from conductor.api.parse import UnknownStatusError, parse_status
 from conductor.api.reasons import Reason
 from conductor.api.status import ReceiptsStatus, ReleaseStatus
+from conductor.domain.conditions import held
 from conductor.domain.decide import Decision, decide
 from conductor.domain.effects import Effect, SwitchServices
 from conductor.domain.keeping import Known
@@ -22,6 +23,7 @@ from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.trust import may_stand
 from conductor.effects.announce import announce
+from conductor.effects.hold_release import hold_release
 from conductor.effects.make import make
 from conductor.effects.write_status import write_status
 from conductor.runtime import metrics
@@ -36,6 +38,8 @@ _log = structlog.get_logger(__name__)
 _STANDBY_SECONDS = 300.0
 #: One that moves is looked at again this often, whatever the watches show.
 _UPGRADING_RESYNC_SECONDS = 5.0
+#: What a newer operator left is looked at again when it changes, or after so long.
+_HELD_SECONDS = 300.0
 _RETRY_SECONDS = 1.0
 _REFUSED_RETRY_SECONDS = 10.0
 
@@ -90,6 +94,9 @@ class Passes:
                 said=str(conflict),
             )
             return 0.0
+        except UnknownStatusError as unknown:
+            self._hold(key, unknown)
+            return _HELD_SECONDS
         except RefusedWriteError as refusal:
             self._sight.doubt(key)
             self._report(key, refusal)
@@ -175,6 +182,24 @@ class Passes:
             except ApiError as error:
                 # An Event is for people; the status holds the same and traffic must not wait for it.
                 log.warning("event not written", reason=announcement.reason, error=str(error))
+
+    def _hold(self, key: Key, unknown: UnknownStatusError) -> None:
+        """A newer operator's status: nothing is decided on it, and nothing of it may get lost."""
+        metrics.PASS_ERRORS.labels(Reason.NEWER_STATUS).inc()
+        release = self._kube.get(names.KIND, *key)
+        if release is None:
+            return
+        self._samples.want(key, Needs())
+        generation, why = release["metadata"].get("generation", 0), str(unknown.finding)
+        former = (release.get("status") or {}).get("conditions") or []
+        try:
+            if hold_release(self._kube, release, held(former, why, generation, datetime.now(UTC))):
+                _log.warning("status of a newer operator", namespace=key[0], release=key[1], said=why)
+                announce(
+                    self._kube, release, str(generation), Announcement(Reason.NEWER_STATUS, why, warning=True)
+                )
+        except ApiError as error:
+            _log.warning("release not held", namespace=key[0], release=key[1], error=str(error))
 
     def _report(self, key: Key, refusal: RefusedWriteError) -> None:
         metrics.PASS_ERRORS.labels(Reason.WRITE_FAILED).inc()

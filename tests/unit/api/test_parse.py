@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.unit.domain.plane import Json, api_component, spec, traffic, worker_component
 
-from conductor.api.parse import Finding, parse_spec, parse_status
+from conductor.api.parse import Finding, UnknownStatusError, parse_spec, parse_status
 from conductor.api.spec import Handover, ReleaseSpec
 from conductor.api.status import Phase
 
@@ -192,9 +192,70 @@ def test_a_long_value_is_cut() -> None:
     assert len(findings(spec("9" * 60_000))[0].value) <= 80
 
 
-def test_a_status_of_a_newer_operator_is_read_without_its_new_fields() -> None:
-    status = parse_status(
-        {"phase": "Soaking", "newField": {"a": 1}, "traffic": {"current": "green", "purple": 5}}
-    )
+NEWER = {"phase": "Soaking", "newField": {"a": 1}, "traffic": {"current": "green", "purple": 5}}
+
+
+def test_a_newer_operators_fields_decide_nothing_and_are_carried_along() -> None:
+    status = parse_status(NEWER)
     assert status.phase is Phase.SOAKING
     assert parse_status(None).phase is Phase.PENDING
+
+    changed = status.model_copy(
+        update={"message": "m", "traffic": status.traffic.model_copy(update={"blue": 1})}
+    )
+    written = changed.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert written["newField"] == {"a": 1}
+    assert written["traffic"]["purple"] == 5
+    assert parse_status(written) == changed
+
+
+def test_a_newer_operators_reason_is_only_a_word_for_people() -> None:
+    assert parse_status({"reason": "BecauseOfTomorrow"}).reason == "BecauseOfTomorrow"
+
+
+UPGRADE = {
+    "id": "u1",
+    "sequence": 1,
+    "to": "1.1.0",
+    "toRevision": "0a",
+    "toColour": "green",
+    "startedAt": "2026-03-01T12:00:00Z",
+    "phaseStartedAt": "2026-03-01T12:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "value"),
+    [
+        ({"phase": "Canarying"}, "status.phase", '"Canarying"'),
+        ({"traffic": {"current": "purple"}}, "status.traffic.current", '"purple"'),
+        (
+            {
+                "upgrade": UPGRADE
+                | {"failure": {"reason": "Unhealthy", "message": "", "outcome": "Quarantined"}}
+            },
+            "status.upgrade.failure.outcome",
+            '"Quarantined"',
+        ),
+        (
+            {
+                "upgrade": UPGRADE
+                | {"timeline": [{"phase": "Canarying", "startedAt": "2026-03-01T12:00:00Z"}]}
+            },
+            "status.upgrade.timeline[0].phase",
+            '"Canarying"',
+        ),
+        ({"upgrade": {"id": "u1"}}, "status.upgrade.sequence", "(missing)"),
+        (
+            {"conditions": [{"type": "Ready", "status": "Perhaps", "reason": "R"}]},
+            "status.conditions[0].status",
+            '"Perhaps"',
+        ),
+    ],
+)
+def test_a_status_that_cannot_be_read_names_field_value_and_mend(raw: Json, field: str, value: str) -> None:
+    with pytest.raises(UnknownStatusError) as caught:
+        parse_status(raw)
+    finding = caught.value.finding
+    assert (finding.field, finding.value) == (field, value)
+    assert "Run that operator again" in finding.mend
