@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from conductor.adapters.kube import ApiError, GoneError, Kube
+from conductor.adapters.kube import ApiError, GoneError, Kube, Object
 from conductor.api import names
 from conductor.observe.cache import Cache, Key
 from conductor.observe.held import KINDS
@@ -76,7 +76,7 @@ class Reflector:
                 metrics.RELISTS.labels(self._kind, "error").inc()
                 _log.warning("watch broken, listing again", kind=self._kind, error=str(error))
             except Exception:  # noqa: BLE001
-                # An object that cannot be read must not end the watch of all others.
+                # A defect met by one answer must not end the watch for good.
                 metrics.RELISTS.labels(self._kind, "defect").inc()
                 _log.exception("watch ended in a defect, listing again", kind=self._kind)
             lasted = self._clock() - begun
@@ -91,10 +91,19 @@ class Reflector:
             version = page.version
             for obj in page.items:
                 present.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-                self._cache.put(self._kind, obj)
+                self._show(obj)
         self._cache.retain(self._kind, self._namespace, present)
         self._cache.listed(self.name)
         return version
+
+    def _show(self, obj: Object) -> None:
+        """What cannot be read is as if it were not there: its release is then read afresh, and says so itself."""
+        try:
+            self._cache.put(self._kind, obj)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+            _log.exception("object not understood", kind=self._kind, namespace=namespace, name=name)
+            self._cache.drop(self._kind, namespace, name)
 
     def _follow(self, version: str) -> None:
         """Watch until everything is to be listed again; a watch that ended by itself goes on where it was."""
@@ -111,7 +120,7 @@ class Reflector:
                     self._cache.drop(self._kind, metadata["namespace"], metadata["name"])
                 elif event.type != "BOOKMARK":
                     metrics.WATCH_EVENTS.labels(self._kind).inc()
-                    self._cache.put(self._kind, event.object)
+                    self._show(event.object)
                 version = metadata["resourceVersion"]
         except ApiError as error:
             if error.status:
