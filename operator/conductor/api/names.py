@@ -16,6 +16,10 @@ LABEL_UPGRADE = f"{GROUP}/upgrade"
 LABEL_RECEIPTS = f"{GROUP}/receipts"
 LABEL_RELEASE_UID = f"{GROUP}/release-uid"
 
+#: On a Node through which nobody connects to Services, so that nothing waits for its proxy.
+LABEL_NODE_PROOF = f"{GROUP}/node-proof"
+NODE_PROOF_IGNORE = "ignore"
+
 ANNOTATION_APPROVE = f"{GROUP}/approve"
 ANNOTATION_ABORT = f"{GROUP}/abort"
 ANNOTATION_ROLLBACK = f"{GROUP}/rollback"

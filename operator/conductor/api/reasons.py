@@ -76,6 +76,7 @@ class Reason(StrEnum):
     COMMAND_REFUSED = "CommandRefused"
     TRAFFIC_REVERTED = "TrafficRevertedByOthers"
     WRITE_FAILED = "WriteFailed"
+    NODES_BEHIND = "NodesBehind"
     NEWER_STATUS = "StatusOfNewerOperator"
     RECEIPTS_NOT_KEPT = "ReceiptsNotKept"
     RECEIPTS_FORKED = "ReceiptsForked"

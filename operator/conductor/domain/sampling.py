@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from conductor.api.names import preview_name
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase
+from conductor.domain.nodes import question
 from conductor.domain.phases.closing import SILENCE_WINDOW
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
@@ -74,6 +75,8 @@ class Needs:
     health: HealthQuestion | None = None
     silence: SilenceQuestion | None = None
     probes: tuple[ProbeOrder, ...] = field(default=())
+    #: Asked of every node: see `domain.nodes`.
+    nodes: str = ""
 
 
 def needs(s: Snapshot) -> Needs:
@@ -81,11 +84,11 @@ def needs(s: Snapshot) -> Needs:
     upgrade = s.status.upgrade
     to = s.revision(upgrade.to_revision) if upgrade else None
     if upgrade is None or to is None or s.status.phase not in _JUDGED:
-        return Needs()
+        return Needs(nodes=question(s))
     spec = policy(s, to)
     losing = s.revision(upgrade.from_revision)
     silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
-    return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec))
+    return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec), question(s))
 
 
 def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> HealthQuestion:

@@ -138,6 +138,31 @@ class ProbeSample:
 
 
 @dataclass(frozen=True)
+class NodeState:
+    """Whether one node is known to send new connections where the EndpointSlices say."""
+
+    name: str
+    follows: bool
+    #: What its data path did instead.
+    seen: str = ""
+    #: None while the node is ready.
+    unready_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class NodeSample:
+    """How far the nodes follow since `question` was first asked.
+
+    Not usable: no node ever answered us in this way, so that one which does not answer now says nothing.
+    """
+
+    question: str
+    at: datetime
+    usable: bool
+    nodes: tuple[NodeState, ...] = ()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Frozen input of every decision. `now` is the only clock."""
 
@@ -170,6 +195,7 @@ class Snapshot:
     health: HealthSample | None = None
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
+    nodes: NodeSample | None = None
 
     def revision(self, hash_: str) -> Revision | None:
         """The recorded revision of that hash."""

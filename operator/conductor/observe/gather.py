@@ -21,6 +21,7 @@ from conductor.domain.revision import Revision, referenced_config_maps, render_d
 from conductor.domain.snapshot import (
     HealthSample,
     JobState,
+    NodeSample,
     Pod,
     ProbeSample,
     ServiceState,
@@ -46,6 +47,7 @@ class Samples:
     health: HealthSample | None = None
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
+    nodes: NodeSample | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _snapshot(
         health=samples.health,
         silence=samples.silence,
         probes=samples.probes,
+        nodes=samples.nodes,
     )
 
 

@@ -15,6 +15,7 @@ from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import Object
 from conductor.api import names
+from conductor.domain.snapshot import NodeSample, NodeState
 
 READY_AFTER = timedelta(seconds=3)
 DRAIN = timedelta(seconds=2)
@@ -206,3 +207,11 @@ def going(pod: Object) -> bool:
 def revision_of(pod: Object) -> str:
     """The revision that a pod belongs to."""
     return str(pod["metadata"]["labels"].get(names.LABEL_REVISION, ""))
+
+
+def node_sample(seen: Mapping[str, str] | None, question: str, now: datetime) -> NodeSample | None:
+    """What is known of nodes, given what is seen through each: nothing strange where it follows."""
+    if seen is None:
+        return None
+    states = tuple(NodeState(name, not strange, strange) for name, strange in seen.items())
+    return NodeSample(question, now, usable=True, nodes=states if question else ())

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.unit.domain.invariants import Invariants
-from tests.unit.domain.machinery import Machinery, revision_of
+from tests.unit.domain.machinery import Machinery, node_sample, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, chain_of
 from tests.unit.effects.memory_api import MemoryKube
 
@@ -93,6 +93,8 @@ class Story:
         self.wrong_answers: set[str] = set()
         #: Requests a second that each losing pod still answers; None: Prometheus has no series of it.
         self.noise: float | None = 0.0
+        #: Nodes by what is seen through them, empty where they follow; None: they cannot be asked.
+        self.nodes: dict[str, str] | None = None
         self.log: list[str] = []
         self.begun_at = BEGIN
         self.phases: list[Phase] = []
@@ -313,7 +315,8 @@ class Story:
             counts = {pod["metadata"]["name"]: self.noise for pod in pods}
             silence = SilenceSample(wanted.silence.revision, self.now, counts)
         self._probes = {order.target: self._probe(order.target, order.since) for order in wanted.probes}
-        return Samples(health, silence, self._probes)
+        nodes = node_sample(self.nodes, wanted.nodes, self.now)
+        return Samples(health, silence, self._probes, nodes)
 
     def _probe(self, target: str, since: datetime) -> ProbeSample:
         former = self._probes.get(target)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Verdict
+from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, failing_verdict
 from conductor.domain.phases.soaking import after_closing
 from conductor.domain.pods import lost_readiness, trouble
@@ -38,6 +39,8 @@ def closing(context: Context) -> Situation:
         if (workload := s.workload(component.name, losing.hash)) is not None and workload.replicas > 0
     ]
     if running:
+        if (lag := unless_followed(s, losing, Reason.PROVING_SILENCE)) is not None:
+            return lag
         if (noise := silence_gap(s, losing)) is not None:
             return _not_silent(context, noise)
         return Acting(scale(running[0], 0), Reason.DRAINING, f"scaling {running[0].name} to zero")

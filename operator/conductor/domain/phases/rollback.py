@@ -10,6 +10,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
 from conductor.domain.dispute import put_back
+from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
@@ -17,7 +18,7 @@ from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import standby_replicas, trouble
 from conductor.domain.revision import Revision
-from conductor.domain.routing import endpoints_gap, pointing_at, proxies_settled, services_of, switch_to
+from conductor.domain.routing import endpoints_gap, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.snapshot import served_components
 from conductor.domain.versioned import delete, scale
@@ -51,12 +52,8 @@ def rolling_back(context: Context) -> Situation:
         return publish
     if (gap := endpoints_gap(context.s, target)) is not None:
         return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
-    if not proxies_settled(context.s, upgrade.switched_back_at):
-        return Waiting(
-            Reason.PROVING_ROUTING,
-            "node proxies take over the new endpoints",
-            context.s.now + timedelta(seconds=0.5),
-        )
+    if (lag := unless_followed(context.s, context.to, Reason.PROVING_ROUTING)) is not None:
+        return lag
     if (trim := _trim_surge(context, target)) is not None:
         return trim
     if (removal := _remove_candidate(context)) is not None:

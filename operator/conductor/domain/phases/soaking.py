@@ -7,12 +7,12 @@ from dataclasses import replace
 from conductor.api.reasons import Reason
 from conductor.api.spec import NoDataPolicy
 from conductor.api.status import Outcome, Phase, Verdict
+from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
 from conductor.domain.phases.deferred_contract import how_to_run, left_for_later
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
 from conductor.domain.revision import Revision
-from conductor.domain.routing import PROXY_SETTLE, proxies_settled
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import Pod, served_components
 from conductor.domain.versioned import delete_pods, scale
@@ -60,10 +60,9 @@ def shed(context: Context, losing: Revision) -> Acting | Waiting | None:
     switched_at = context.upgrade.switched_at
     if switched_at is None:
         return None
-    if not proxies_settled(s, switched_at):
-        return Waiting(
-            Reason.SHEDDING, "node proxies take over the new endpoints", switched_at + PROXY_SETTLE
-        )
+    to_go = any(pod.created_at < switched_at and not pod.terminating for pod in s.pods_of(losing.hash))
+    if to_go and (lag := unless_followed(s, losing, Reason.SHEDDING)) is not None:
+        return lag
     for component in served_components(losing):
         workload = s.workload(component.name, losing.hash)
         if workload is None:
