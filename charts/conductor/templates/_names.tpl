@@ -58,6 +58,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{/* Whether nodes are asked if they follow; that needs a right for the whole cluster. */}}
+{{- define "conductor.nodeProof" -}}
+{{- or (eq .Values.nodeProof "On") (and (eq .Values.nodeProof "Auto") (not .Values.namespaces)) }}
+{{- end }}
+
+{{- define "conductor.nodeService" -}}
+{{- printf "%s-nodes" (include "conductor.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- end }}
+
 {{/* What the operator does where releases are. `make test` holds this list against the API server's audit log. */}}
 {{- define "conductor.rules" -}}
 - apiGroups: [maestro-conductor.io]

@@ -51,6 +51,7 @@ RESOURCES: Mapping[str, Resource] = {
     "EndpointSlice": Resource("discovery.k8s.io", "v1", "endpointslices"),
     "Job": Resource("batch", "v1", "jobs"),
     "Event": Resource("events.k8s.io", "v1", "events"),
+    "Node": Resource("", "v1", "nodes", namespaced=False),
     "Lease": Resource("coordination.k8s.io", "v1", "leases"),
 }
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
 from conductor.runtime import health, metrics, watches
 from conductor.runtime.lease import Leadership
+from conductor.runtime.node_proof import NodeProof, Place
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.reflectors import expected, reflectors
@@ -52,6 +54,8 @@ class Options:
     port: int
     new_upgrades: bool
     urls: UrlPatterns
+    #: None: nodes are not asked, only time is waited for.
+    place: Place | None = None
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
@@ -83,6 +87,11 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default=environment.get("CONDUCTOR_PROMETHEUS_URLS", ",".join(DEFAULT_PATTERNS)),
         help="comma separated: where releases may say that Prometheus is; * for a part of a name",
     )
+    parser.add_argument(
+        "--node-service",
+        default=environment.get("CONDUCTOR_NODE_SERVICE", ""),
+        help="the Service with a node port through which nodes are asked whether they follow; empty: they are not",
+    )
     given = parser.parse_args(arguments)
     return Options(
         namespaces=tuple(part for part in given.namespaces.split(",") if part),
@@ -91,7 +100,16 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         port=given.port,
         new_upgrades=given.bluegreen_cp == "on",
         urls=given.prometheus_urls,
+        place=_place(given.node_service, given.lease_namespace, environment),
     )
+
+
+def _place(service: str, namespace: str, environment: Mapping[str, str]) -> Place | None:
+    """Where this pod is; None outside of one, or where no Service is named."""
+    pod, uid, address = (environment.get(name, "") for name in ("POD_NAME", "POD_UID", "POD_IP"))
+    if not (service and pod and uid and address):
+        return None
+    return Place(namespace, service, pod, uid, address)
 
 
 def _url_patterns(text: str) -> UrlPatterns:
@@ -128,8 +146,11 @@ class Operator:
         self.options = options
         self.turns = Turns(time.monotonic)
         outbound = Outbound.of_this_pod()
-        self.samples = BackgroundSamples(self.turns.ask, Prometheus(options.urls, outbound), outbound)
         self.kube = Kube.connect()
+        nodes = (
+            NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads) if options.place else None
+        )
+        self.samples = BackgroundSamples(self.turns.ask, Prometheus(options.urls, outbound), outbound, nodes)
         self.leadership = Leadership(
             Kube.connect(timeout_seconds=4.0, connections=2),
             options.lease_namespace,
@@ -185,6 +206,10 @@ class Operator:
         self.samples.close()
         for reflector in self.reflectors:
             reflector.close()
+
+    def leads(self) -> bool:
+        """Whether this replica is the one that decides and writes."""
+        return bool(self.leadership.epoch)
 
     def alive(self) -> bool:
         """The heartbeat: every worker and every reflector is there, and none is stuck in a pass."""

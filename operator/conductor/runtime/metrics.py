@@ -67,4 +67,14 @@ RECEIPT_ERRORS = Counter(
     "mc_receipt_errors_total", "Tries to keep receipts that failed", ["reason"], registry=REGISTRY
 )
 QUEUE = Gauge("mc_queue_depth", "Releases that have a turn coming", registry=REGISTRY)
+NODES_BEHIND = Gauge(
+    "mc_nodes_behind",
+    "Nodes through which connections are not yet known to go where the EndpointSlices say, for the last question",
+    registry=REGISTRY,
+)
+NODE_PROOF_USABLE = Gauge(
+    "mc_node_proof_usable",
+    "1 while nodes can be asked through the operator's node port; 0: only time is waited for",
+    registry=REGISTRY,
+)
 LEADING = Gauge("mc_leading", "1 while this replica leads", registry=REGISTRY)

@@ -20,6 +20,7 @@ from conductor.adapters.prometheus import Prometheus
 from conductor.domain.sampling import Needs, ProbeOrder
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample
 from conductor.observe.gather import Samples
+from conductor.runtime.node_proof import NodeProof
 from conductor.runtime.turns import Key
 
 _log = structlog.get_logger(__name__)
@@ -100,8 +101,15 @@ class _Probe:
 class BackgroundSamples:
     """What is measured for whom. `wake` is called with the release whose sample is new."""
 
-    def __init__(self, wake: Callable[[Key], None], prometheus: Prometheus, outbound: Outbound) -> None:
+    def __init__(
+        self,
+        wake: Callable[[Key], None],
+        prometheus: Prometheus,
+        outbound: Outbound,
+        nodes: NodeProof | None = None,
+    ) -> None:
         self._wake = wake
+        self._nodes = nodes
         self._prometheus = prometheus
         self._outbound = outbound
         self._lock = threading.Lock()
@@ -116,10 +124,14 @@ class BackgroundSamples:
 
     def start(self) -> None:
         self._thread.start()
+        if self._nodes is not None:
+            self._nodes.start()
 
     def close(self) -> None:
         self._closing.set()
         self._news.set()
+        if self._nodes is not None:
+            self._nodes.close()
         with self._lock:
             for probe in self._probes.values():
                 probe.call_off()
@@ -128,16 +140,21 @@ class BackgroundSamples:
 
     def newest(self, key: Key) -> Samples:
         """The newest samples of one release."""
+        nodes = self._nodes.newest(key) if self._nodes is not None else None
         with self._lock:
             watch = self._watches.get(key)
             probes = {target: probe.sample for (owner, target), probe in self._probes.items() if owner == key}
-            return Samples(watch.health, watch.silence, probes) if watch else Samples()
+            if watch is None:
+                return Samples(nodes=nodes)
+            return Samples(watch.health, watch.silence, probes, nodes)
 
     def want(self, key: Key, needs: Needs) -> None:
         """Measure this from now on; an empty `needs` stops all of it."""
+        if self._nodes is not None:
+            self._nodes.want(key, needs.nodes)
         with self._lock:
             former = self._watches.get(key)
-            if needs == Needs():
+            if replace(needs, nodes="") == Needs():
                 self._watches.pop(key, None)
             elif former is None:
                 self._watches[key] = _Watch(needs)
