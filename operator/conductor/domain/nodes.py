@@ -9,7 +9,7 @@ release were seen to be right, and connects to that Service through the node. A 
 has taken in every earlier change as well.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from conductor.api import names
 from conductor.api.reasons import Reason
@@ -21,6 +21,8 @@ from conductor.domain.snapshot import NodeState, Snapshot
 
 #: Kubernetes gives the pods of such a node up by then (the default toleration of not-ready nodes).
 UNREADY_PATIENCE = timedelta(minutes=5)
+#: What the watches show is a moment old; a switch that was taken back at once must not be seen without its end.
+_ASK_AFTER = timedelta(seconds=0.5)
 #: A proxy that was only started anew follows long before; this one waits for a person.
 _STALL_AFTER = timedelta(minutes=2)
 #: Samples wake the release; this is for one that was missed.
@@ -40,6 +42,9 @@ def question(s: Snapshot) -> str:
     back = s.status.phase is Phase.ROLLING_BACK
     target = s.revision(upgrade.from_revision if back else upgrade.to_revision)
     losing = upgrade.to_revision if back else upgrade.from_revision
+    since = _switched(s)
+    if since is None or s.now - since < _ASK_AFTER:
+        return ""
     if target is None or not losing or not pointing_at(s, target):
         return ""
     gone = {pod.name for pod in s.pods_of(losing)}
@@ -51,11 +56,10 @@ def question(s: Snapshot) -> str:
 
 def unless_followed(s: Snapshot, losing: Revision, reason: Reason) -> Waiting | None:
     """The wait for node proxies before a pod of `losing` may go; None once no node sends anybody there."""
-    upgrade = s.status.upgrade
-    back = s.status.phase is Phase.ROLLING_BACK
-    since = (upgrade.switched_back_at if back else upgrade.switched_at) if upgrade else None
+    since = _switched(s)
     if since is None or not proxies_settled(s, since):
-        until = since + PROXY_SETTLE if since is not None else None
+        looks = (since + wait for wait in (_ASK_AFTER, PROXY_SETTLE)) if since is not None else ()
+        until = next((at for at in looks if at > s.now), None)
         return Waiting(reason, "node proxies take over the new endpoints", until)
     if s.nodes is None or not s.nodes.usable:
         return None
@@ -78,6 +82,14 @@ def unless_followed(s: Snapshot, losing: Revision, reason: Reason) -> Waiting | 
         s.now + _POLL,
         stalled=late,
     )
+
+
+def _switched(s: Snapshot) -> datetime | None:
+    """When traffic was last moved in this upgrade, forward or back."""
+    upgrade = s.status.upgrade
+    if upgrade is None:
+        return None
+    return upgrade.switched_back_at if s.status.phase is Phase.ROLLING_BACK else upgrade.switched_at
 
 
 def _given_up(s: Snapshot, node: NodeState) -> bool:

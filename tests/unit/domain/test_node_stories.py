@@ -112,6 +112,9 @@ def test_the_nodes_are_asked_once_no_service_lists_a_losing_pod() -> None:
     stale = {**s.endpoints, "mc-api": (*listed, type(listed[0])(losing.name, ready=False))}
     assert question(replaced(s, endpoints=stale)) == ""
     assert question(replaced(s, services={})) == ""
+    switched_at = story.upgrade.switched_at
+    assert switched_at is not None
+    assert question(replaced(s, now=switched_at + timedelta(seconds=0.1))) == ""
 
 
 def test_nothing_is_asked_of_nodes_at_rest_and_before_the_switch() -> None:
