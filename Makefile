@@ -93,6 +93,11 @@ bench-rollback: bench-ready ## last answer of the bad colour after the decision 
 bench-refusal: bench-ready ## mc 1.2.0-bad is refused, twenty tries
 	@scripts/cluster.sh exec python bench/measure.py refusal
 
+.PHONY: chaos
+chaos: bench-ready ## kill the operator at every write, and every fault of docs/faults.md (CHAOS="--lanes 3 --story upgrade")
+	@scripts/cluster.sh exec python bench/chaos.py --docs --json bench/results/chaos.json $(CHAOS)
+	@scripts/cluster.sh exec python -m pytest tests/e2e -m chaos --durations=0 --durations-min=5
+
 .PHONY: clean
 clean: ## remove .venv, caches, and what was built for the cluster
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
