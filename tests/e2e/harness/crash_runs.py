@@ -34,7 +34,7 @@ NOT_MET = "not met: the write did not come in this telling"
 DEFECT = "pass ended in a defect"
 
 Json = dict[str, Any]
-S = TypeVar("S", bound=Story)
+S_co = TypeVar("S_co", bound=Story, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Telling:
     wrong: tuple[str, ...] = field(default=())
 
 
-class Lane(Generic[S]):
+class Lane(Generic[S_co]):
     """One namespace in which one story is told again and again."""
 
-    def __init__(self, kube: Kube, story: S, control: Rig) -> None:
+    def __init__(self, kube: Kube, story: S_co, control: Rig) -> None:
         self.kube = kube
         self.story = story
         self.rig = control
@@ -163,8 +163,8 @@ def _judged(told: Telling, expected: Telling, *, met: bool) -> Telling:
 
 @contextmanager
 def lane(
-    kube: Kube, make: Callable[[Kube, str], S], *, failed: Callable[[], bool] = lambda: False
-) -> Iterator[Lane[S]]:
+    kube: Kube, make: Callable[[Kube, str], S_co], *, failed: Callable[[], bool] = lambda: False
+) -> Iterator[Lane[S_co]]:
     """A lane for the block."""
     with namespace(kube, "crash", failed=failed) as name, rig(kube, name, failed=failed) as control:
         story = make(kube, name)

@@ -26,6 +26,8 @@ from harness.faults import as_json, from_json
 API_PORT = 6444
 PROMETHEUS_PORT = 9091
 CONTROL_PORT = 7070
+#: Accepts connections and never says a word: where a Service is led whose server shall hang.
+SILENT_PORT = 5433
 TOKEN = Path("/var/run/rig/token")
 CA = Path("/var/run/rig/ca.crt")
 KUBECONFIG = {
@@ -214,6 +216,7 @@ async def serve(command: tuple[str, ...], prometheus_url: str) -> None:
     control = web.AppRunner(rig.application(), access_log=None)
     await control.setup()
     await web.TCPSite(control, "0.0.0.0", CONTROL_PORT).start()
+    silent = await asyncio.start_server(_say_nothing, "0.0.0.0", SILENT_PORT)
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
@@ -221,9 +224,16 @@ async def serve(command: tuple[str, ...], prometheus_url: str) -> None:
     await ending.wait()
     supervising.cancel()
     await child.kill("end of the rig")
+    silent.close()
     for proxy in proxies.values():
         await proxy.close()
     await control.cleanup()
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(4096):
+        continue
+    writer.close()
 
 
 if __name__ == "__main__":
