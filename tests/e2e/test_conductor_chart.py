@@ -64,8 +64,10 @@ def regular_expressions() -> tuple[str, str]:
 def test_cluster_wide_is_one_role_for_all_namespaces() -> None:
     found = grants(rendered())
     assert {grant.namespace for grant in found} == {"", NAMESPACE}
-    leading = {str(grant.right) for grant in found if grant.namespace == NAMESPACE}
-    assert leading == {f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update")}
+    own = {str(grant.right) for grant in found if grant.namespace == NAMESPACE}
+    leading = {f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update")}
+    asking = {f"{verb} endpointslices.discovery.k8s.io" for verb in ("create", "patch")}
+    assert own == leading | asking | {"get services"}
 
 
 def test_namespaced_is_a_role_in_each_and_nothing_for_the_cluster() -> None:
@@ -73,9 +75,20 @@ def test_namespaced_is_a_role_in_each_and_nothing_for_the_cluster() -> None:
     assert not kinds(objects) & {"ClusterRole", "ClusterRoleBinding"}
     found = grants(objects)
     assert {grant.namespace for grant in found} == {"prod", "staging", NAMESPACE}
-    everywhere = {grant.right for grant in grants(rendered()) if not grant.namespace}
+    everywhere = {grant.right for grant in grants(rendered("nodeProof=Off")) if not grant.namespace}
     for namespace in ("prod", "staging"):
         assert {grant.right for grant in found if grant.namespace == namespace} == everywhere
+
+
+def test_nodes_may_be_listed_where_they_are_to_be_asked_and_nothing_else_is_done_with_them() -> None:
+    def of_nodes(*settings: str) -> list[str]:
+        return [grant.right.verb for grant in grants(rendered(*settings)) if grant.right.resource == "nodes"]
+
+    assert of_nodes() == of_nodes(TWO, "nodeProof=On") == ["list"]
+    assert of_nodes("nodeProof=Off") == of_nodes(TWO) == []
+    exposed = [item for item in rendered() if item.get("spec", {}).get("type") == "NodePort"]
+    assert len(exposed) == 1
+    assert "selector" not in exposed[0]["spec"], "it leads nowhere but while an upgrade needs it"
 
 
 def test_namespaced_needs_no_object_of_the_whole_cluster_where_that_is_asked_for() -> None:
@@ -90,7 +103,7 @@ def test_rights_that_would_be_worth_stealing_are_not_there(settings: tuple[str, 
         assert grant.right.verb not in {"escalate", "bind", "impersonate", "deletecollection"}
         assert grant.right.group not in {"rbac.authorization.k8s.io", "admissionregistration.k8s.io"}
         assert grant.right.resource not in {
-            "secrets", "nodes", "namespaces", "serviceaccounts", "serviceaccounts/token", "pods/exec",
+            "secrets", "nodes/proxy", "namespaces", "serviceaccounts", "serviceaccounts/token", "pods/exec",
             "pods/log", "persistentvolumes", "customresourcedefinitions",
         }  # fmt: skip
 
