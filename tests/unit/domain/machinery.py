@@ -20,7 +20,13 @@ from conductor.domain.snapshot import NodeSample, NodeState
 READY_AFTER = timedelta(seconds=3)
 DRAIN = timedelta(seconds=2)
 JOB_TAKES = timedelta(seconds=2)
-STATES = {"expand": "expanded", "migrate": "migrated", "contract": "contracted", "backout": "backed-out"}
+STATES = {
+    "inspect": "none",
+    "expand": "expanded",
+    "migrate": "migrated",
+    "contract": "contracted",
+    "backout": "backed-out",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,13 @@ class Behaviour:
     unschedulable: str = ""
 
 
+@dataclass(frozen=True)
+class Stuck:
+    """A Job whose container cannot be started, with the word that kubelet has for why."""
+
+    waiting: str
+
+
 @dataclass
 class Machinery:
     """Controllers, scheduler, kubelet."""
@@ -40,8 +53,9 @@ class Machinery:
     kube: MemoryKube
     namespace: str
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
-    #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends.
-    jobs: dict[str, list[Mapping[str, Any] | None]] = field(default_factory=dict)
+    #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
+    #: `exitCode` is the container's.
+    jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
     _made: int = 0
@@ -57,8 +71,11 @@ class Machinery:
         """Time has passed until `now`."""
         self._follow()
         for pod in self.kube.list("Pod", self.namespace):
-            if "job" not in pod["metadata"]:
+            job = pod["metadata"].get("job")
+            if job is None:
                 self._kubelet(pod, now)
+            elif self.kube.get("Job", self.namespace, job) is None:
+                self.kube.drop("Pod", self.namespace, pod["metadata"]["name"])
         for job in self.kube.list("Job", self.namespace):
             self._job(job, now)
         for deployment in self.kube.list("Deployment", self.namespace):
@@ -150,28 +167,41 @@ class Machinery:
             self.kube.edit("Pod", self.namespace, name, {"status": status})
 
     def _job(self, job: Object, now: datetime) -> None:
-        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
-        if job.get("status") or now - created < JOB_TAKES:
+        if job.get("status"):
             return
         name = job["metadata"]["name"]
         arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
         verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
         answers = self.jobs.get(verb, [{"state": STATES[verb], "message": f"{verb} is done"}])
         answer = answers[min(attempt, len(answers)) - 1]
-        if answer is None:
+        if isinstance(answer, Stuck):
+            self._job_pod(job, {"waiting": {"reason": answer.waiting, "message": "as scripted"}})
             return
+        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+        if answer is None or now - created < JOB_TAKES:
+            self._job_pod(job, {"running": {}})
+            return
+        said = {key: value for key, value in answer.items() if key != "exitCode"}
         failed = answer.get("state") == "failed"
-        text = json.dumps({"verb": verb, **answer})
-        labels = {**job["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
-        status = {"containerStatuses": [{"state": {"terminated": {"message": text}}}]}
-        pod = {
-            "kind": "Pod",
-            "metadata": {"name": f"{name}-x", "labels": labels, "job": name},
-            "status": status,
-        }
-        self.kube.put("Pod", self.namespace, pod)
+        ended: Object = {"message": json.dumps({"verb": verb, **said})}
+        if "exitCode" in answer:
+            ended["exitCode"] = answer["exitCode"]
+        self._job_pod(job, {"terminated": ended})
         condition = {"type": "Failed" if failed else "Complete", "status": "True"}
         self.kube.edit("Job", self.namespace, name, {"status": {"conditions": [condition]}})
+
+    def _job_pod(self, job: Object, state: Object) -> None:
+        name = job["metadata"]["name"]
+        labels = {**job["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
+        found = self.kube.get("Pod", self.namespace, f"{name}-x")
+        status = {"containerStatuses": [{"state": state}]}
+        if found is None or found["status"] != status:
+            pod = {
+                "kind": "Pod",
+                "metadata": {"name": f"{name}-x", "labels": labels, "job": name},
+                "status": status,
+            }
+            self.kube.put("Pod", self.namespace, pod)
 
     def _endpoints(self) -> None:
         moved_at = self.kube.moved_at("Service", "Pod", "EndpointSlice")

@@ -15,6 +15,7 @@ from typing import Any
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, node_sample, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, chain_of
+from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import ApiError, ConflictError, Object
@@ -27,7 +28,6 @@ from conductor.domain.determine import determine
 from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
-from conductor.domain.situation import Situation
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
 
@@ -95,15 +95,13 @@ class Story:
         self.noise: float | None = 0.0
         #: Nodes by what is seen through them, empty where they follow; None: they cannot be asked.
         self.nodes: dict[str, str] | None = None
-        self.log: list[str] = []
-        self.begun_at = BEGIN
+        self._log = Log(self.kube, self.machinery, NAMESPACE, UID, BEGIN)
         self.phases: list[Phase] = []
         self.effects: list[Effect] = []
         self.snapshot: Snapshot | None = None
         self._invariants = Invariants(self.kube, self.machinery, NAMESPACE, NAME)
         self._wanted = Needs()
         self._probes: dict[str, ProbeSample] = {}
-        self._last_line = ""
         self._status: tuple[str, ReleaseStatus] | None = None
         meta = {"name": NAME, "namespace": NAMESPACE, "uid": UID, **metadata}
         self.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": meta, "spec": spec})
@@ -131,6 +129,7 @@ class Story:
 
     def apply(self, spec: Object) -> None:
         """Replace the whole spec, as GitOps does."""
+        self.note(changes(self.release["spec"], spec))
         self.kube.put(names.KIND, NAMESPACE, {**self.release, "spec": spec})
 
     def change(self, **fields: Any) -> None:
@@ -138,9 +137,27 @@ class Story:
         self.apply({**self.release["spec"], **fields})
 
     def annotate(self, annotation: str, value: str | None) -> None:
+        self.note(f"annotation {annotation.removeprefix(names.GROUP + '/')}={value}")
         self.kube.edit(names.KIND, NAMESPACE, NAME, {"metadata": {"annotations": {annotation: value}}})
 
+    def delete(self) -> None:
+        self.note("the release is deleted")
+        self.kube.delete(names.KIND, NAMESPACE, NAME)
+
+    def note(self, text: str) -> None:
+        """Tell in the log what comes from outside."""
+        self._log.event(self.now, text)
+
+    def begin(self) -> "Story":
+        """The log begins here."""
+        self._log.begin(self.now)
+        return self
+
     # what there is
+
+    @property
+    def log(self) -> list[str]:
+        return self._log.lines
 
     @property
     def status(self) -> ReleaseStatus:
@@ -214,12 +231,14 @@ class Story:
             self._restart()
             return None
         decided = decision.plan
-        self._tell(s, decision.situation, decided)
+        if not self.phases or self.phases[-1] is not decided.status.phase:
+            self.phases.append(decided.status.phase)
+        self._log.decision(self.now, s, decision.situation, decided)
         self._invariants.before(s, decided)
         try:
             made = self.operator.carry_out(self.release, s, decision)
         except (ApiError, OperatorDiedError) as error:
-            self._line(f"{'':13} | fails {error}")
+            self.note(f"it fails: {error}")
             if isinstance(error, OperatorDiedError):
                 self._restart()
             self.now += _AGAIN if isinstance(error, ConflictError) else _STEP
@@ -333,34 +352,6 @@ class Story:
             last_failure=former.last_failure if right else "answered with another version",
         )
 
-    # the log
-
-    def _tell(self, s: Snapshot, situation: Situation, decided: Plan) -> None:
-        if not self.phases or self.phases[-1] is not decided.status.phase:
-            self.phases.append(decided.status.phase)
-        words = f"{type(situation).__name__.lower():9} {decided.status.reason}: {decided.status.message}"
-        effect = f" | {decided.effect.name} {decided.effect.subject}" if decided.effect else ""
-        self._line(self._readable(f"{s.status.phase:13} | {words}{effect}"))
-
-    def _line(self, text: str) -> None:
-        if text != self._last_line:
-            elapsed = (self.now - self.begun_at).total_seconds()
-            self.log.append(f"{elapsed:7.1f}s  {text}")
-        self._last_line = text
-
-    def _readable(self, text: str) -> str:
-        """Hashes as versions, ids as numbers."""
-        if self.snapshot is not None and self.snapshot.spec is not None:
-            text = text.replace(self.snapshot.digest, f"[{self.snapshot.spec.version}]")
-        for record in self.kube.list("ControllerRevision", NAMESPACE):
-            text = text.replace(record["data"]["hash"], f"[{record['data']['spec']['version']}]")
-        status = self.status
-        for upgrade in (status.upgrade, status.last_upgrade):
-            if upgrade is not None:
-                number = status.sequence
-                text = text.replace(upgrade.id, f"<upgrade {number}>")
-        return text
-
 
 _CHECKPOINTS: dict[str, Story] = {}
 
@@ -381,8 +372,7 @@ def installed(spec: Object) -> Story:
 def _install(spec: Object) -> Story:
     story = Story(spec).settled()
     assert story.status.phase is Phase.STABLE, story.status.message
-    story.begun_at = story.now
-    story.log.clear()
+    story.begin()
     story.phases.clear()
     story.effects.clear()
     story.kube.writes.clear()
