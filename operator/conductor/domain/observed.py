@@ -39,14 +39,16 @@ def in_place(s: Snapshot, intent: OpenIntent) -> bool:
 
 
 def _created(s: Snapshot, subject: str) -> bool:
-    return all(_exists(s, *item.split("/", 1)) for item in subject.split(","))
+    return all(_exists(s, item) for item in subject.split(","))
 
 
 def _deleted(s: Snapshot, subject: str) -> bool:
-    return not any(_exists(s, *item.split("/", 1)) for item in subject.split(","))
+    return not any(_exists(s, item) for item in subject.split(","))
 
 
-def _exists(s: Snapshot, kind: str, name: str) -> bool:
+def _exists(s: Snapshot, item: str) -> bool:
+    """Raises ValueError for what is no object of a kind that a snapshot shows."""
+    kind, name = item.split("/", 1)
     match kind:
         case "Deployment":
             return any(workload.name == name for workload in s.workloads)
@@ -59,7 +61,7 @@ def _exists(s: Snapshot, kind: str, name: str) -> bool:
         case "ControllerRevision":
             return any(names.revision_name(s.name, hash_) == name for hash_ in s.revisions)
         case _:
-            return False
+            raise ValueError(f"{kind} is not observed")
 
 
 def _scaled(s: Snapshot, subject: str) -> bool:

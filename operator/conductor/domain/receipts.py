@@ -92,9 +92,14 @@ class _Page:
             answers = {"intent": intent.sequence} if draft["kind"] is Kind.OUTCOME and intent else {}
             sequence = self._add({**draft, **answers})
             intent = _still_open(intent, draft, sequence)
-        return ReceiptsStatus(
-            sequence=self.head.sequence, hash=self.head.hash, open=intent, outbox=tuple(self.outbox)
-        )
+        update = {
+            "sequence": self.head.sequence,
+            "hash": self.head.hash,
+            "open": intent,
+            "outbox": tuple(self.outbox),
+            "folded": None,
+        }
+        return former.model_copy(update=update)
 
     def _add(self, draft: Draft) -> int:
         sequence = self.head.sequence + 1
