@@ -95,6 +95,16 @@ def test_what_serves_or_is_gone_back_to_is_made_again(phase: Phase) -> None:
     assert story.deployments()[f"api/{OLD}"] == (2 if back else 0)
 
 
+def test_what_is_gone_back_to_and_scaled_away_is_scaled_back() -> None:
+    story = story_in(Phase.ROLLING_BACK)
+    story.until(lambda: story.serving() == {OLD})
+    for item in story.kube.list("Deployment", NAMESPACE):
+        if "-api-blue-" in item["metadata"]["name"]:
+            story.kube.edit("Deployment", NAMESPACE, item["metadata"]["name"], {"spec": {"replicas": 0}})
+    assert dark(story) <= START
+    assert story.serving() == {OLD}
+
+
 def test_workers_that_were_deleted_while_going_back_start_only_after_the_others_ended() -> None:
     story = story_in(Phase.ROLLING_BACK)
     delete(story, "Deployment", OLD)

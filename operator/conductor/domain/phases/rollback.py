@@ -33,6 +33,8 @@ def rolling_back(context: Context) -> Situation:
     upgrade = context.upgrade
     if target is None:
         return Advancing(Phase.BACKING_OUT, Reason.CLEANING_UP, "there is no former version to go back to")
+    if (move := _scaled_back(context, target)) is not None:
+        return move
     if not pointing_at(context.s, target):
         if (hold := _target_not_ready(context, target)) is not None:
             return hold
@@ -45,8 +47,9 @@ def rolling_back(context: Context) -> Situation:
     if upgrade.switched_back_at is None:
         done = {"switched_back_at": context.s.now, "serving": upgrade.from_colour}
         return Advancing(Phase.ROLLING_BACK, Reason.PROVING_ROUTING, "traffic is back", done)
-    if (move := hand_over(context.s, target, context.to)) is not None and isinstance(move, Acting):
-        return move
+    handover = hand_over(context.s, target, context.to)
+    if isinstance(handover, Acting):
+        return handover
     colour = upgrade.from_colour
     if colour is not None and (publish := publish_colour(context, str(colour))) is not None:
         return publish
@@ -54,12 +57,10 @@ def rolling_back(context: Context) -> Situation:
         return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
     if (lag := unless_followed(context.s, context.to, Reason.PROVING_ROUTING)) is not None:
         return lag
-    if (trim := _trim_surge(context, target)) is not None:
-        return trim
-    if (removal := _remove_candidate(context)) is not None:
-        return removal
-    if isinstance(move, Waiting):
-        return _unless_hopeless(context, target, move)
+    if (tidying := _trim_surge(context, target) or _remove_candidate(context)) is not None:
+        return tidying
+    if isinstance(handover, Waiting):
+        return _unless_hopeless(context, target, handover)
     return _end(context)
 
 
@@ -99,13 +100,6 @@ def _target_not_ready(context: Context, target: Revision) -> Situation | None:
     patient = s.now - decided_at < _FULL_STANDBY_PATIENCE
     for component in served_components(target):
         base = standby_replicas(s, component.name, context.to, target)
-        workload = s.workload(component.name, target.hash)
-        if workload is not None and workload.replicas < base:
-            return Acting(
-                scale(workload, base),
-                Reason.TARGET_NOT_READY,
-                f"scaling {workload.name} back to {base}",
-            )
         ready = len(s.ready_pods(target.hash, component.name))
         enough = base if patient else math.ceil(base / 2)
         if ready < enough:
@@ -115,6 +109,19 @@ def _target_not_ready(context: Context, target: Revision) -> Situation | None:
                 "it is never pointed at nothing",
                 decided_at + _FULL_STANDBY_PATIENCE if patient else None,
                 stalled=not patient,
+            )
+    return None
+
+
+def _scaled_back(context: Context, target: Revision) -> Acting | None:
+    """Whoever scaled the target down, before or after traffic came back: it has to carry all of it."""
+    s = context.s
+    for component in served_components(target):
+        base = standby_replicas(s, component.name, context.to, target)
+        workload = s.workload(component.name, target.hash)
+        if workload is not None and workload.replicas < base:
+            return Acting(
+                scale(workload, base), Reason.TARGET_NOT_READY, f"scaling {workload.name} back to {base}"
             )
     return None
 
