@@ -48,11 +48,15 @@ class ChainId:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment as a write or a read of ours left it, and the hash of the last receipt that we know to be in it."""
+    """A segment as a write or a read of ours left it, and the hash of the last receipt that we know to be in it.
+
+    `lost`: somebody deleted it, or one before it in the same call, with receipts that nobody can make again.
+    """
 
     number: int
     resource_version: str
     last: str
+    lost: bool = False
 
 
 def keep_receipts(kube: Kube, chain: ChainId, lines: Sequence[str], known: Segment | None) -> Segment:
@@ -62,13 +66,16 @@ def keep_receipts(kube: Kube, chain: ChainId, lines: Sequence[str], known: Segme
     """
     if not lines:
         raise ValueError("no lines to keep")
+    lost = False
     for number, batch in groupby(map(read, lines), key=lambda content: segment_of(content["sequence"])):
         contents = list(batch)
         wanted = {key_of(content["sequence"]): canonical(content) for content in contents}
         # What does not follow our last write could replace another line: it is compared first.
         ours = known is not None and (known.number, known.last) == (number, contents[0]["previous"])
-        version = _insert(kube, chain, number, wanted, known.resource_version if known and ours else None)
-        known = Segment(number, version, contents[-1]["hash"])
+        begun = contents[0]["sequence"] % SEGMENT_LINES == 1
+        there = _insert(kube, chain, number, wanted, known.resource_version if known and ours else None)
+        lost = lost or not (begun or key_of(contents[0]["sequence"] - 1) in _data(there))
+        known = Segment(number, there["metadata"]["resourceVersion"], contents[-1]["hash"], lost)
     assert known is not None
     return known
 
@@ -89,24 +96,25 @@ def find_head(kube: Kube, chain: ChainId) -> Link:
         raise ForkedError(409, "Unreadable", f"the last receipt that is kept, {last}, {error}") from error
 
 
-def _insert(kube: Kube, chain: ChainId, number: int, wanted: Mapping[str, str], version: str | None) -> str:
-    """The segment's resource version once the lines wanted are in it."""
+def _insert(
+    kube: Kube, chain: ChainId, number: int, wanted: Mapping[str, str], version: str | None
+) -> Object:
+    """The segment once the lines wanted are in it."""
     name = segment_name(chain.release, chain.uid, number)
     conflict: ApiError | None = None
     for _ in range(_TRIES):
         try:
             if version is not None:
-                return _version(
-                    kube.patch("ConfigMap", chain.namespace, name, _operations(version, wanted, number))
-                )
+                return kube.patch("ConfigMap", chain.namespace, name, _operations(version, wanted, number))
             there = kube.get("ConfigMap", chain.namespace, name)
             if there is None:
-                return _version(kube.create("ConfigMap", chain.namespace, _new(chain, number, wanted)))
+                return kube.create("ConfigMap", chain.namespace, _new(chain, number, wanted))
             missing = _missing(chain, there, wanted)
             if not missing:
-                return _version(there)
-            operations = _operations(_version(there), missing, number, empty=not _data(there))
-            return _version(kube.patch("ConfigMap", chain.namespace, name, operations))
+                return there
+            read_at = there["metadata"]["resourceVersion"]
+            operations = _operations(read_at, missing, number, empty=not _data(there))
+            return kube.patch("ConfigMap", chain.namespace, name, operations)
         except (ConflictError, AlreadyExistsError, NotFoundError) as error:
             conflict, version = error, None
     assert conflict is not None
@@ -166,7 +174,3 @@ def _is_full(lines: Mapping[str, str], number: int) -> bool:
 
 def _data(segment: Object) -> dict[str, str]:
     return segment.get("data") or {}
-
-
-def _version(segment: Object) -> str:
-    return str(segment["metadata"]["resourceVersion"])

@@ -111,6 +111,9 @@ class ReceiptSink:
                 self._failed(s, memory, error)
             else:
                 memory.kept = memory.segment.last
+                if memory.segment.lost:
+                    metrics.RECEIPT_ERRORS.labels("Lost").inc()
+                    _log.warning("kept receipts are gone", namespace=s.namespace, release=s.name)
                 memory.trouble, memory.failures, memory.waiting = None, 0, 0
         return not memory.waiting and memory.trouble is None
 

@@ -116,9 +116,12 @@ class MemoryKube(Kube):
         key = (kind, namespace, name)
 
         def store() -> Object:
-            changed = copy.deepcopy(self._present(key))
+            found = self._present(key)
+            changed = copy.deepcopy(found)
             for operation in operations:
                 _operate(changed, operation)
+            if found.get("immutable") and changed.get("data") != found.get("data"):
+                raise ApiError(422, "Invalid", "data: field is immutable when `immutable` is set")
             return changed if dry_run else self._store(key, changed)
 
         return self._write(Write("patch", kind, name, dry_run), store)
