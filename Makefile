@@ -96,7 +96,15 @@ bench-refusal: bench-ready ## mc 1.2.0-bad is refused, twenty tries
 .PHONY: chaos
 chaos: bench-ready ## kill the operator at every write, and every fault of docs/faults.md (CHAOS="--lanes 3 --story upgrade")
 	@scripts/cluster.sh exec python bench/chaos.py --docs --json bench/results/chaos.json $(CHAOS)
-	@scripts/cluster.sh exec python -m pytest tests/e2e -m chaos --durations=0 --durations-min=5
+	@scripts/cluster.sh exec python -m pytest tests/e2e -m "chaos and not two_nodes" --durations=0 --durations-min=5
+	@$(MAKE) --no-print-directory chaos-nodes
+
+.PHONY: chaos-nodes
+chaos-nodes: export MC_CLUSTER_INSTANCE := pair
+chaos-nodes: export MC_NODES := 2
+chaos-nodes: venv ## the faults of docs/faults.md that need two nodes, on a cluster of their own that goes at the end
+	@trap 'scripts/cluster.sh down' EXIT; scripts/cluster.sh up && scripts/cluster.sh images all \
+		&& scripts/cluster.sh exec python -m pytest tests/e2e -m two_nodes --durations=0 --durations-min=5
 
 .PHONY: clean
 clean: ## remove .venv, caches, and what was built for the cluster
