@@ -18,83 +18,19 @@ from cluster.imagestore import StoredImage
 from cluster.interface import chosen_way
 from cluster.local import LocalCluster
 from harness import podinfo
+from harness.asking import asking_job, web
 from harness.kube import ApiError, Kube
-from harness.load_run import RESTRICTED_CONTAINER, RESTRICTED_POD
 from harness.namespaces import namespace
 from harness.waiting import poll, wait_available, wait_condition, wait_for_objects
 
 REPLICAS = 2
-#: Asks a Service by its short and its full name, and prints which pods answered. Node proxies learn of a new
-#: Service a moment after it is there, so that the first answer is waited for and the following ones are not.
-ASKING = """
-import json, threading, time, urllib.request
-names, ends_at = set(), time.monotonic() + 30
-for host in ("web", "web.{namespace}.svc.cluster.local"):
-    answers = 0
-    while answers < 30:
-        try:
-            with urllib.request.urlopen("http://" + host + "/", timeout=5) as answer:
-                names.add(json.load(answer)["hostname"])
-            answers += 1
-        except OSError:
-            if answers or time.monotonic() > ends_at:
-                raise
-            threading.Event().wait(0.2)
-print(json.dumps(sorted(names)))
-"""
-
-
-def web() -> list[dict[str, Any]]:
-    """podinfo as a plain Deployment behind a plain Service."""
-    selector = {"app": podinfo.NAME}
-    return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "web"},
-            "spec": {
-                "replicas": REPLICAS,
-                "selector": {"matchLabels": selector},
-                "template": podinfo.pod_template(podinfo.OLD_VERSION),
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "web"},
-            "spec": {"selector": selector, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
-        },
-    ]
-
-
-def asking_job(namespace: str) -> dict[str, Any]:
-    container = {
-        "name": "ask",
-        "image": "localhost/mc:1.0.0",
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["/opt/mc/bin/python", "-c", ASKING.format(namespace=namespace)],
-        "securityContext": RESTRICTED_CONTAINER,
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": RESTRICTED_POD,
-        "containers": [container],
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "ask"},
-        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app": "ask"}}, "spec": pod}},
-    }
 
 
 @pytest.fixture(scope="module")
 def web_namespace(kube: Kube) -> Iterator[str]:
     """A namespace in which podinfo serves behind the Service `web`."""
     with namespace(kube, "web") as name:
-        kube.apply_all(web(), namespace=name)
+        kube.apply_all(web(REPLICAS), namespace=name)
         wait_available(kube, "web", name)
         yield name
 

@@ -97,14 +97,16 @@ class LocalCluster:
             self.control_plane.wait_ready(binaries)
             # The kubelets find their images there, else they would try to pull them and back off.
             loaded.result()
-        for node, link in links.items():
-            node.start_kubelet_and_proxy(link, binaries, self.control_plane.authority, server)
+        authority = self.control_plane.authority
+        self.node.start_kubelet_and_proxy(first, binaries, authority, server)
         apply_addons(self.environment())
         wait_for_addons(self.environment(), 120)
-        # The addons that run prove one node, whichever it is.
-        if len(links) > 1:
-            for node in links:
-                self._wait_node(node)
+        # Later than the addons, which so are on the first node: a fault of another is one of that node alone.
+        others = self.nodes[1:]
+        for node in others:
+            node.start_kubelet_and_proxy(links[node], binaries, authority, server)
+        for node in others:
+            self._wait_node(node)
         problems = self.problems()
         if problems:
             raise ClusterError(

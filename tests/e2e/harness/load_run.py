@@ -22,6 +22,7 @@ START_SECONDS = 60.0
 # A request in flight may take 15 s to be given up, and the ids are looked up after that.
 STOP_SECONDS = 120.0
 LOG_SECONDS = 3600.0
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 RESTRICTED_POD = {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER = {
     "allowPrivilegeEscalation": False,
@@ -51,6 +52,8 @@ class LoadPlan:
     host: str = ""
     verify_dsn: str = ""
     processors: int = 1
+    #: The node that the users come from; empty: any.
+    node: str = ""
 
     def arguments(self) -> list[str]:
         """The generator's command line; the DSN goes by the environment, because it holds a password."""
@@ -239,6 +242,8 @@ class LoadRun:
             "securityContext": RESTRICTED_POD,
             "containers": [container],
         }
+        if self.plan.node:
+            spec["nodeSelector"] = {HOSTNAME_LABEL: self.plan.node}
         metadata = {"name": POD, "namespace": self.namespace}
         return [*objects, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]
 
