@@ -18,7 +18,7 @@ lock: venv ## write the lock files anew (UPGRADE=1 takes newer versions)
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)
 
 .PHONY: lint
-lint: venv ## check style, types, import contracts, shell and Go code
+lint: venv ## check style, types, import contracts, shell and Go code; look for secrets and bad packages
 	@$(PY) scripts/stages.py lint
 
 .PHONY: format

@@ -63,6 +63,8 @@ LINT = (
     Stage("import contracts", (".venv/bin/lint-imports",)),
     Stage("shellcheck", ("scripts/shellcheck.sh",)),
     Stage("go vet", ("scripts/govet.sh",)),
+    Stage("secrets", python("scripts/scan_secrets.py")),
+    Stage("dependencies", python("scripts/scan_dependencies.py")),
 )
 # Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
 LONG_UNIT = ("tests/unit/controlplane", "tests/unit/domain/test_crashes.py")
