@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import structlog
 
@@ -33,9 +34,11 @@ _PATIENT_AFTER_SECONDS = 10.0
 _PATIENT_ASK_SECONDS = 1.0
 #: A way that is closed to us is tried again this often.
 _CLOSED_ASK_SECONDS = 30.0
-_NODES_SECONDS = 5.0
+_NODES_SECONDS = 30.0
 #: Where no node answered for so long, the way through nodes is taken to be closed to us.
 _USABLE_WITHIN_SECONDS = 5.0
+#: What tells that we may not; anything else is no word on that.
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,8 @@ class NodeProof:
             self._list_nodes(now)
             self._refused = ""
         except ApiError as error:
-            # 0: no answer at all, which is no word on whether we may.
-            self._refused = str(error) if error.status else self._refused
+            if error.status in _REFUSALS:
+                self._refused = str(error)
             _log.warning("nodes cannot be asked", error=str(error))
         else:
             self._ask(max(each.round for each in open_.values()))
@@ -232,7 +235,8 @@ class NodeProof:
         if self._nodes_at is not None and now - self._nodes_at < _NODES_SECONDS:
             return
         wants_v6 = ":" in self._place.address
-        found = (_node(item, wants_v6) for item in self._kube.list("Node", None))
+        pages = self._kube.pages("Node", None)
+        found = (_node(item, wants_v6) for page in pages for item in page.items)
         self._nodes = [node for node in found if node is not None]
         self._nodes_at = now
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.unit.effects.memory_api import MemoryKube
 
-from conductor.adapters.kube import ApiError, Object
+from conductor.adapters.kube import ApiError, Object, Page
 from conductor.adapters.node_path import Rounds
 from conductor.api import names
 from conductor.runtime.node_proof import NodeProof, Place
@@ -17,6 +17,14 @@ from conductor.runtime.turns import Key
 PLACE = Place("system", "conductor-nodes", "conductor-1", "uid-1", "10.0.0.5")
 NODE_PORT = 30123
 MC, SHOP = ("prod", "mc"), ("prod", "shop")
+
+
+class Nodes(MemoryKube):
+    """Lists in pages, as a large cluster needs it."""
+
+    def pages(self, kind: str, namespace: str | None, labels: str = "", size: int = 50) -> Iterator[Page]:
+        for item in self.list(kind, namespace, labels):
+            yield Page([item], "1")
 
 
 class Network(Rounds):
@@ -80,7 +88,7 @@ def node(number: int, **labels: str) -> Object:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    kube = MemoryKube()
+    kube = Nodes()
     for number in (1, 2):
         kube.put("Node", "", node(number))
     service = {"metadata": {"name": PLACE.service}, "spec": {"ports": [{"nodePort": NODE_PORT}]}}
@@ -205,12 +213,12 @@ def test_nodes_that_answered_once_and_do_not_any_more_are_behind(rig: Rig) -> No
     assert set(rig.behind(MC)) == {"node-1", "node-2"}
 
 
-@pytest.mark.parametrize(("status", "usable"), [(403, False), (0, True)])
+@pytest.mark.parametrize(("status", "usable"), [(403, False), (0, True), (503, True), (410, True)])
 def test_a_refusal_closes_the_way_and_silence_of_the_api_server_does_not(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, status: int, usable: bool
 ) -> None:
     def fail(*_: object) -> list[Object]:
-        raise ApiError(status, "Forbidden" if status else "NoAnswer", "nodes")
+        raise ApiError(status, "AsScripted", "nodes")
 
     monkeypatch.setattr(rig.kube, "list", fail)
     rig.proof.want(MC, "u1/old")
