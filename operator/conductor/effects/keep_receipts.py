@@ -50,12 +50,14 @@ class ChainId:
 class Segment:
     """A segment as a write or a read of ours left it, and the hash of the last receipt that we know to be in it.
 
-    `lost`: somebody deleted it, or one before it in the same call, with receipts that nobody can make again.
+    `ahead`: it holds others after that one. `lost`: it, or one before it in the same call, does not hold what came
+    before; somebody deleted that, and nobody can make it again.
     """
 
     number: int
     resource_version: str
     last: str
+    ahead: bool = False
     lost: bool = False
 
 
@@ -70,12 +72,24 @@ def keep_receipts(kube: Kube, chain: ChainId, lines: Sequence[str], known: Segme
     for number, batch in groupby(map(read, lines), key=lambda content: segment_of(content["sequence"])):
         contents = list(batch)
         wanted = {key_of(content["sequence"]): canonical(content) for content in contents}
-        # What does not follow our last write could replace another line: it is compared first.
-        ours = known is not None and (known.number, known.last) == (number, contents[0]["previous"])
-        begun = contents[0]["sequence"] % SEGMENT_LINES == 1
+        first, last = contents[0], contents[-1]
+        # What is not known to follow the end of the segment could replace another line: it is compared first.
+        ours = known is not None and (known.number, known.last, known.ahead) == (
+            number,
+            first["previous"],
+            False,
+        )
         there = _insert(kube, chain, number, wanted, known.resource_version if known and ours else None)
-        lost = lost or not (begun or key_of(contents[0]["sequence"] - 1) in _data(there))
-        known = Segment(number, there["metadata"]["resourceVersion"], contents[-1]["hash"], lost)
+        data = _data(there)
+        begun = first["sequence"] % SEGMENT_LINES == 1
+        lost = lost or not (begun or key_of(first["sequence"] - 1) in data)
+        known = Segment(
+            number,
+            there["metadata"]["resourceVersion"],
+            last["hash"],
+            ahead=any(key > key_of(last["sequence"]) for key in data),
+            lost=lost,
+        )
     assert known is not None
     return known
 

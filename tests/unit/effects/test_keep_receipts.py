@@ -153,6 +153,18 @@ def test_what_is_remembered_never_writes_over_another_receipt() -> None:
     assert holds(kube, whole)
 
 
+def test_a_receipt_ahead_of_us_is_a_fork_once_we_come_to_it() -> None:
+    """It may be a newer leader's, of which an older one knows nothing; or somebody's who knows the format."""
+    kube, whole = MemoryKube(), lines(4)
+    known = keep_receipts(kube, CHAIN, whole[:1], None)
+    forged = lines(3, "forged", after=whole[:2])[2]
+    kube.edit("ConfigMap", "prod", FIRST, {"data": {key_of(3): forged}})
+    known = keep_receipts(kube, CHAIN, whole[1:2], known)
+    with pytest.raises(ForkedError, match=key_of(3)):
+        keep_receipts(kube, CHAIN, whole[2:], known)
+    assert kube.list("ConfigMap", "prod")[0]["data"][key_of(3)] == forged
+
+
 def test_a_receipt_that_follows_another_one_than_is_kept_is_a_fork() -> None:
     kube, whole = MemoryKube(), lines(3)
     keep_receipts(kube, CHAIN, lines(2, "or was it"), None)
