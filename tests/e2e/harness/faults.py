@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from harness.writes import Call, Write
 
-On = Literal["write", "read", "watch", "any"]
+On = Literal["write", "effect", "read", "watch", "any"]
 Side = Literal["before", "after"]
 Do = Literal["kill", "stop", "hold", "answer", "delay", "drop"]
 
@@ -18,6 +18,7 @@ Do = Literal["kill", "stop", "hold", "answer", "delay", "drop"]
 class Fault:
     """One rule. It fires at most `times` times (0: always), with `each_once` at most once for each point.
 
+    An `effect` is a write to anything but a status, a Lease or an Event.
     `before`: the request is not forwarded yet; `after`: the server has answered, the client does not know it yet.
     `kill` ends the client with SIGKILL, `stop` suspends it with SIGSTOP (the request itself goes on), `hold` does the
     same and keeps the request until it is released, `answer` answers in the server's place, `delay` waits, `drop`
@@ -75,7 +76,7 @@ def from_json(raw: Mapping[str, Any]) -> Fault:
     fault = Fault(**{**raw, "points": tuple(raw.get("points", ()))})
     for word, allowed in (
         (fault.do, ("kill", "stop", "hold", "answer", "delay", "drop")),
-        (fault.on, ("write", "read", "watch", "any")),
+        (fault.on, ("write", "effect", "read", "watch", "any")),
         (fault.side, ("before", "after")),
     ):
         if word not in allowed:
@@ -89,4 +90,6 @@ def _is(on: On, call: Call, write: Write | None) -> bool:
     if on == "write":
         # A renewed lease is no step of anything; who wants it gone takes the server away.
         return write is not None and not write.renewal
+    if on == "effect":
+        return write is not None and write.counted and write.status is None
     return call.is_watch if on == "watch" else not call.is_watch and call.method == "GET"

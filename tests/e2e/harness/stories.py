@@ -171,6 +171,24 @@ class PodinfoRollback(PodinfoUpgrade):
 
 
 @dataclass
+class PodinfoRoundTrip(PodinfoRollback):
+    """The same as one telling: the way there counts as well as the way back."""
+
+    name: str = "round trip"
+
+    def set_out(self) -> None:
+        PodinfoUpgrade.set_out(self)
+
+    def ask(self) -> None:
+        self.release.apply(self.spec(self.version))
+        self.release.wait(
+            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
+            what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
+        self.release.command("rollback")
+
+
+@dataclass
 class McRefusal:
     """mc with a migration is given up before the switch: green and the expand step are undone."""
 
