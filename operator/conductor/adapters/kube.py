@@ -137,7 +137,7 @@ class Kube:
         items: list[Object] = found.get("items", [])
         return items
 
-    def pages(self, kind: str, namespace: str | None, labels: str = "", size: int = 250) -> Iterator[Page]:
+    def pages(self, kind: str, namespace: str | None, labels: str = "", size: int = 50) -> Iterator[Page]:
         """All objects of one moment, `size` at a time, so that never more than a page of them is in memory.
 
         Raises GoneError where that moment is too long ago for the rest of them.

@@ -27,6 +27,8 @@ ANNOTATION_RETRY = f"{GROUP}/retry"
 ANNOTATION_ROLLED_BACK_BY = f"{GROUP}/rolled-back-by"
 ANNOTATION_EPOCH = f"{GROUP}/epoch"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
+ANNOTATION_SHARDS = f"{GROUP}/shards"
+ANNOTATION_MEMBERS = f"{GROUP}/members"
 
 FINALIZER = f"{GROUP}/delete"
 FIELD_MANAGER = "maestro-conductor"

@@ -3,7 +3,8 @@
 What the watches show is some earlier state of each kind of object, and not of the same moment for all kinds.
 Such a decision may therefore only say that there is nothing to do: it writes words about the present phase,
 valid only against the release's resource version. Whatever changes a phase or touches an object, also a claim
-(that of a new leader must miss nothing), is decided again on a fresh read and made on that alone.
+(that of a new leader must miss nothing), is decided again on a fresh read and made on that alone; so is every
+word that calls a person.
 """
 
 from conductor.domain.situation import Rejecting, Situation, Waiting
@@ -14,8 +15,12 @@ def may_stand(s: Snapshot, situation: Situation) -> bool:
     """Whether a decision on what the watches showed is carried out as it is."""
     if not isinstance(situation, Waiting | Rejecting):
         return False
-    if s.status.receipts is not None and s.status.receipts.open is not None:
+    status = s.status
+    if status.receipts is not None and status.receipts.open is not None:
         # What became of an effect is judged by what is there, not by what the watches have shown of it yet.
         return False
+    calls = isinstance(situation, Rejecting) or situation.stalled
+    if calls and (status.reason, status.message) != (situation.reason, situation.message):
+        return False
     # A status that is written in an upgrade says that this leader has claimed everything.
-    return s.status.upgrade is None or s.status.epoch == s.epoch
+    return status.upgrade is None or status.epoch == s.epoch

@@ -20,6 +20,7 @@ Object = dict[str, Any]
 
 @dataclass(slots=True)
 class _Release:
+    uid: str
     version: int
     packed: bytes
 
@@ -136,7 +137,7 @@ class Cache:
             held = self._held.setdefault(key, _Held())
             news = held.release is None or held.release.version < version
             if news:
-                held.release = _Release(version, packed)
+                held.release = _Release(metadata["uid"], version, packed)
         if news and not ours:
             self._wake(key)
 
@@ -164,6 +165,12 @@ class Cache:
             return None
         found: Object = unpack(packed)
         return found
+
+    def uid(self, key: Key) -> str | None:
+        """The UID of a release; None where none is known."""
+        with self._lock:
+            held = self._held.get(key)
+            return held.release.uid if held and held.release else None
 
     # what passes ask
 

@@ -1,19 +1,15 @@
-"""Leadership: a coordination.k8s.io Lease, judged on the local monotonic clock.
+"""One coordination.k8s.io Lease as a candidate sees it, judged on the local monotonic clock.
 
 As in client-go, a lease is taken over only after it was *seen* unchanged for its whole duration;
-the times written into it are for people. The number of transitions is the leader's epoch.
+the times written into it are for people.
 """
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-import structlog
-
-from conductor.adapters.kube import AlreadyExistsError, ApiError, ConflictError, Kube, Object
-
-_log = structlog.get_logger(__name__)
+from conductor.adapters.kube import AlreadyExistsError, ConflictError, Kube, NotFoundError, Object
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,11 @@ class LeaseTerms:
     renew: float = 2.0
 
 
-class Leadership:
-    """Acquires and renews until closed. `epoch` is 0 while somebody else leads."""
+class Seat:
+    """A lease that can be taken, renewed and given back. `epoch` is that of our holding it, 0 while we do not.
+
+    Whoever takes it says under which epoch. Not thread-safe: one thread steps all seats of a process.
+    """
 
     def __init__(
         self,
@@ -35,105 +34,135 @@ class Leadership:
         *,
         identity: str,
         clock: Callable[[], float],
-        on_change: Callable[[int], None],
         terms: LeaseTerms = LeaseTerms(),
     ) -> None:
+        self.name = name
+        self.epoch = 0
+        #: When the newest renewal that succeeded was begun.
+        self.renewed_at = 0.0
+        #: Whether it is about to be given back: nothing new is begun under it.
+        self.leaving = False
         self._kube = kube
         self._namespace = namespace
-        self._name = name
         self._identity = identity
         self._clock = clock
-        self._on_change = on_change
         self._terms = terms
-        self._closing = threading.Event()
+        self._found: Object | None = None
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = 0.0
-        self._renewed_at = 0.0
-        self._epoch = 0
-        self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
+        self._highest = 0
 
     @property
-    def epoch(self) -> int:
-        """Our epoch; 0 when we do not lead or could not renew in time."""
-        if self._epoch and self._clock() - self._renewed_at >= self._terms.duration:
-            return 0
-        return self._epoch
+    def held(self) -> bool:
+        """Whether we hold it and renewed it in time."""
+        return bool(self.epoch) and self._clock() - self.renewed_at < self._terms.duration
 
-    def start(self) -> None:
-        """Begin to compete."""
-        self._thread.start()
+    @property
+    def holder(self) -> str:
+        """Who held it when it was last read or written."""
+        return self._spec.get("holderIdentity") or ""
 
-    def close(self) -> None:
-        """Stop, and give the lease back so that the next leader need not wait."""
-        self._closing.set()
-        self._thread.join(timeout=self._terms.renew + 12)
-        if self.epoch:
-            try:
-                self._write(self._kube.get("Lease", self._namespace, self._name), holder="")
-            except ApiError as error:
-                _log.warning("lease not given back", error=str(error))
+    @property
+    def transitions(self) -> int:
+        """The highest number that it was seen with: somebody may have deleted it meanwhile."""
+        return max(self._highest, int(self._spec.get("leaseTransitions") or 0))
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._step()
-            except ApiError as error:
-                _log.warning("lease not renewed", error=str(error))
-            if self._epoch and not self.epoch:
-                self._lose()
-            self._closing.wait(self._terms.renew)
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """As they were last seen."""
+        return ((self._found or {}).get("metadata") or {}).get("annotations") or {}
 
-    def _step(self) -> None:
+    @property
+    def _spec(self) -> Mapping[str, Any]:
+        return (self._found or {}).get("spec") or {}
+
+    def read(self) -> None:
+        """Look at it; what we did not renew in time is lost. Raises ApiError."""
         now = self._clock()
-        found = self._kube.get("Lease", self._namespace, self._name)
-        spec = (found or {}).get("spec") or {}
-        holder = spec.get("holderIdentity") or ""
-        record = (holder, spec.get("renewTime") or "")
+        if not self.held:
+            self.epoch = 0
+        self._found = self._kube.get("Lease", self._namespace, self.name)
+        self._notice(now)
+        if self.epoch and self.holder != self._identity:
+            self.epoch = 0
+
+    def free(self) -> bool:
+        """Whether nobody holds it, or its holder was seen silent for its whole time; ours is free to us."""
+        return self.holder in ("", self._identity) or self.silent_for() >= self._terms.duration
+
+    def silent_for(self) -> float:
+        """Seconds since it was first seen as it is."""
+        return self._clock() - self._seen_at
+
+    def take(self, epoch: int, annotations: Mapping[str, str | None] | None = None) -> bool:
+        """Hold it under this epoch, as of what was last read; False where somebody was faster."""
+        now = self._clock()
+        if not self._write(self._identity, epoch, annotations, fresh=True):
+            return False
+        self.epoch, self.renewed_at, self.leaving = epoch, now, False
+        return True
+
+    def renew(
+        self, transitions: int | None = None, annotations: Mapping[str, str | None] | None = None
+    ) -> bool:
+        """Hold it for longer; False where it was written since we last saw it, so that it has to be read."""
+        now = self._clock()
+        if not self._write(
+            self._identity, self.transitions if transitions is None else transitions, annotations
+        ):
+            return False
+        self.renewed_at = now
+        return True
+
+    def count(self, transitions: int) -> bool:
+        """Write the number of transitions, whoever holds it; False where somebody was faster."""
+        return self._found is not None and self._write(self.holder, transitions, None, renewed=False)
+
+    def give_back(self) -> bool:
+        """Leave it to whoever comes first; False where it was written since we last saw it."""
+        self.epoch, self.leaving = 0, False
+        return self._write("", self.transitions, None)
+
+    def _notice(self, now: float) -> None:
+        self._highest = self.transitions
+        record = (self.holder, self._spec.get("renewTime") or "")
         if record != self._seen:
             self._seen, self._seen_at = record, now
-        expired = not holder or now - self._seen_at >= self._terms.duration
-        if holder != self._identity and not expired:
-            self._lose()
-            return
-        try:
-            written = self._write(found, self._identity)
-        except (ConflictError, AlreadyExistsError):
-            self._lose()
-            return
-        self._renewed_at = now
-        self._seen, self._seen_at = (self._identity, written["spec"]["renewTime"]), now
-        epoch = int(written["spec"].get("leaseTransitions") or 0)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            _log.info("leading", epoch=epoch, identity=self._identity)
-            self._on_change(epoch)
 
-    def _write(self, found: Object | None, holder: str) -> Object:
+    def _write(
+        self,
+        holder: str,
+        transitions: int,
+        annotations: Mapping[str, str | None] | None,
+        *,
+        fresh: bool = False,
+        renewed: bool = True,
+    ) -> bool:
+        now = self._clock()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        former = (found or {}).get("spec") or {}
-        fresh = (former.get("holderIdentity") or "") != holder and holder != ""
-        # A process that restarts under its old name is a new leader too: what it held in memory is gone.
-        fresh = fresh or (holder == self._identity and self._epoch == 0)
-        transitions = int(former.get("leaseTransitions") or 0) + (1 if fresh else 0)
         spec = {
             "holderIdentity": holder,
             "leaseDurationSeconds": max(1, round(self._terms.duration)),
-            "renewTime": stamp,
-            "acquireTime": stamp if fresh else former.get("acquireTime") or stamp,
+            "renewTime": stamp if renewed else self._spec.get("renewTime") or stamp,
+            "acquireTime": stamp if fresh else self._spec.get("acquireTime") or stamp,
             "leaseTransitions": transitions,
         }
-        if found is None:
-            manifest = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": self._name, "namespace": self._namespace},
-                "spec": spec,
-            }
-            return self._kube.create("Lease", self._namespace, manifest)
-        return self._kube.replace("Lease", self._namespace, {**found, "spec": spec})
-
-    def _lose(self) -> None:
-        if self._epoch:
-            _log.warning("no longer leading", epoch=self._epoch)
-            self._epoch = 0
-            self._on_change(0)
+        merged = {**self.annotations, **(annotations or {})}
+        metadata: Object = {"name": self.name, "namespace": self._namespace}
+        metadata |= (self._found or {}).get("metadata") or {}
+        metadata["annotations"] = {key: value for key, value in merged.items() if value is not None}
+        manifest: Object = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": spec,
+        }
+        try:
+            if self._found is None:
+                self._found = self._kube.create("Lease", self._namespace, manifest)
+            else:
+                self._found = self._kube.replace("Lease", self._namespace, manifest)
+        except (ConflictError, AlreadyExistsError, NotFoundError):
+            return False
+        self._notice(now)
+        return True

@@ -26,12 +26,12 @@ from conductor.observe.cache import Cache
 from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
 from conductor.runtime import health, metrics, watches
-from conductor.runtime.lease import Leadership
 from conductor.runtime.node_proof import NodeProof, Place
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.reflectors import expected, reflectors
 from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.shards import Shards
 from conductor.runtime.sight import Sight
 from conductor.runtime.turns import Turns
 
@@ -54,6 +54,7 @@ class Options:
     port: int
     new_upgrades: bool
     urls: UrlPatterns
+    shards: int = 1
     #: None: nodes are not asked, only time is waited for.
     place: Place | None = None
 
@@ -73,6 +74,12 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default="",
         help="of one process at a time, which takes its own lease back when it starts again; default: the pod's "
         "(or host's) name and the process id",
+    )
+    parser.add_argument(
+        "--shards",
+        type=_positive,
+        default=environment.get("CONDUCTOR_SHARDS", "1"),
+        help="parts into which releases fall, each led by one replica; the same for all replicas",
     )
     parser.add_argument("--port", type=int, default=int(environment.get("CONDUCTOR_PORT", "8080")))
     parser.add_argument(
@@ -100,6 +107,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         port=given.port,
         new_upgrades=given.bluegreen_cp == "on",
         urls=given.prometheus_urls,
+        shards=given.shards,
         place=_place(given.node_service, given.lease_namespace, environment),
     )
 
@@ -110,6 +118,13 @@ def _place(service: str, namespace: str, environment: Mapping[str, str]) -> Plac
     if not (service and pod and uid and address):
         return None
     return Place(namespace, service, pod, uid, address)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _url_patterns(text: str) -> UrlPatterns:
@@ -151,13 +166,14 @@ class Operator:
             NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads) if options.place else None
         )
         self.samples = BackgroundSamples(self.turns.ask, Prometheus(options.urls, outbound), outbound, nodes)
-        self.leadership = Leadership(
+        self.shards = Shards(
             Kube.connect(timeout_seconds=4.0, connections=2),
             options.lease_namespace,
             names.FIELD_MANAGER,
             identity=options.identity,
             clock=time.monotonic,
-            on_change=self._leader_changed,
+            on_change=self._shards_changed,
+            count=options.shards,
         )
         receipts = ReceiptSink(self.kube, time.monotonic)
         parsed = Parsed(partial(parse_spec, urls=options.urls))
@@ -171,7 +187,7 @@ class Operator:
         self.passes = Passes(
             self.kube,
             self.samples,
-            lambda: self.leadership.epoch,
+            self.shards.epoch,
             lambda: options.new_upgrades,
             Sight(self.kube, readers, self.cache, parsed, time.monotonic),
             receipts=receipts,
@@ -185,31 +201,32 @@ class Operator:
         ]
 
     def start(self) -> None:
-        """Begin to compete for the lease and to pass."""
+        """Begin to compete for shards and to pass."""
         for reflector in self.reflectors:
             reflector.start()
         self.samples.start()
-        self.leadership.start()
+        self.shards.start()
         for worker in self._workers:
             worker.start()
         metrics.QUEUE.set_function(self.turns.waiting)
+        metrics.LEADING.set_function(lambda: len(self.shards.leads()))
         metrics.CACHED.labels(names.KIND).set_function(self.cache.count)
         for kind in KINDS:
             metrics.CACHED.labels(kind).set_function(partial(self.cache.count, kind))
 
     def close(self) -> None:
-        """Finish the passes under way, give the lease back."""
+        """Finish the passes under way, give the shards back."""
         self.turns.close()
         for worker in self._workers:
             worker.join(timeout=15)
-        self.leadership.close()
+        self.shards.close()
         self.samples.close()
         for reflector in self.reflectors:
             reflector.close()
 
     def leads(self) -> bool:
-        """Whether this replica is the one that decides and writes."""
-        return bool(self.leadership.epoch)
+        """Whether there are releases about which this replica decides and writes."""
+        return bool(self.shards.leads())
 
     def alive(self) -> bool:
         """The heartbeat: every worker and every reflector is there, and none is stuck in a pass."""
@@ -226,10 +243,7 @@ class Operator:
         """Called once kopf's watches are up."""
         self._watching.set()
 
-    def _leader_changed(self, epoch: int) -> None:
-        metrics.LEADING.set(1 if epoch else 0)
-        if not epoch:
-            return
+    def _shards_changed(self) -> None:
         # What kopf has not listed yet is asked for when it is.
         for key in self.cache.releases():
             self.turns.ask(key)

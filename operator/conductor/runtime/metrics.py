@@ -77,4 +77,6 @@ NODE_PROOF_USABLE = Gauge(
     "1 while nodes can be asked through the operator's node port; 0: only time is waited for",
     registry=REGISTRY,
 )
-LEADING = Gauge("mc_leading", "1 while this replica leads", registry=REGISTRY)
+LEADING = Gauge(
+    "mc_leading", "Shards that this replica leads; of one, unless there are more", registry=REGISTRY
+)

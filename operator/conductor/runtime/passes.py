@@ -61,7 +61,7 @@ class Passes:
         self,
         kube: Kube,
         samples: BackgroundSamples,
-        epoch: Callable[[], int],
+        epoch: Callable[[str], int],
         new_upgrades: Callable[[], bool],
         sight: Sight,
         *,
@@ -79,12 +79,9 @@ class Passes:
 
         Seconds until the next one is due at the latest; None when the release is gone.
         """
-        epoch = self._epoch()
-        if not epoch:
-            return _STANDBY_SECONDS
         started = time.monotonic()
         try:
-            return self._run(key, epoch, started - late)
+            return self._run(key, started - late)
         except ConflictError as conflict:
             self._sight.mistaken(key)
             _log.info(
@@ -109,8 +106,14 @@ class Passes:
         finally:
             metrics.PASS_SECONDS.observe(time.monotonic() - started)
 
-    def _run(self, key: Key, epoch: int, due_at: float) -> float | None:
+    def _run(self, key: Key, due_at: float) -> float | None:
         namespace, name = key
+        if (uid := self._sight.uid(key)) is None:
+            self._let_go(key)
+            return None
+        if not (epoch := self._epoch(uid)):
+            self._let_go(key)
+            return _STANDBY_SECONDS
         seen = self._sight.look(
             key,
             self._decide,
@@ -118,16 +121,19 @@ class Passes:
             **settings(self._samples.newest(key), epoch, self._new_upgrades()),
         )
         if seen is None:
-            self._samples.want(key, Needs())
-            self._receipts.forget(key)
+            self._let_go(key)
             return None
+        if seen.snapshot.uid != uid:
+            # Deleted and made again meanwhile, which may be another replica's now.
+            self._sight.mistaken(key)
+            return 0.0
         metrics.DECISION_SECONDS.observe(time.monotonic() - due_at)
         release, snapshot, (known, decision) = seen.release, seen.snapshot, seen.decision
         decided = decision.plan
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
         self._announce(release, decided, log)
-        if self._epoch() != epoch:
+        if self._epoch(snapshot.uid) != epoch:
             # The writes of a deposed leader fail by their versions; the fewer it tries, the better.
             log.warning("no longer leading, the effect is left to the next leader")
             return _STANDBY_SECONDS
@@ -145,6 +151,11 @@ class Passes:
             return 0.0
         following = _next(decided, self._sight.left(key))
         return following if retry is None else min(following, max(0.05, retry))
+
+    def _let_go(self, key: Key) -> None:
+        """The release is gone, or another replica's."""
+        self._samples.want(key, Needs())
+        self._receipts.forget(key)
 
     def _decide(self, s: Snapshot) -> tuple[Known, Decision]:
         known = self._receipts.known(s)

@@ -73,6 +73,18 @@ class Sight:
                     return Seen(release, snapshot, decision)
         return self._read(key, decide, settings)
 
+    def uid(self, key: Key) -> str | None:
+        """The release's UID; None where it is gone. Raises ApiError."""
+        known = self._cache.uid(key)
+        if known is not None:
+            return known
+        release = self._kube.get(names.KIND, *key)
+        if release is None:
+            self._forget(key)
+            return None
+        self._cache.put_release(release, ours=True)
+        return str(release["metadata"]["uid"])
+
     def doubt(self, key: Key) -> None:
         """Something was done or failed: until the watches show it, only a fresh read will do."""
         with self._lock:
@@ -123,9 +135,7 @@ class Sight:
     def _read(self, key: Key, decide: Callable[[Snapshot], _D], settings: dict[str, Any]) -> Seen[_D] | None:
         release = self._kube.get(names.KIND, *key)
         if release is None:
-            self._cache.forget_release(key)
-            with self._lock:
-                self._read_by.pop(key, None)
+            self._forget(key)
             return None
         self._cache.put_release(release, ours=True)
         snapshot = gather(self._kube, self._readers, release, parsed=self._parsed, **settings)
@@ -136,6 +146,11 @@ class Sight:
         with self._lock:
             self._read_by[key] = self._clock() + until
         return Seen(release, snapshot, decide(snapshot))
+
+    def _forget(self, key: Key) -> None:
+        self._cache.forget_release(key)
+        with self._lock:
+            self._read_by.pop(key, None)
 
 
 def settings(samples: Samples, epoch: int, new_upgrades: bool) -> dict[str, Any]:

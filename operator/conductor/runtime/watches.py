@@ -22,6 +22,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = 300
     chosen.watching.client_timeout = 330
     chosen.watching.connect_timeout = 10
+    # A page of a list is in memory at once, and what was taken once is never given back.
+    chosen.watching.chunk_size = 50
     return chosen
 
 

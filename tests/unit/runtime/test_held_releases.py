@@ -37,7 +37,7 @@ def passes(story: Story) -> Passes:
     return Passes(
         story.kube,
         BackgroundSamples(lambda _: None, Prometheus(DEFAULT_URLS, Outbound()), Outbound()),
-        lambda: 9,
+        lambda _: 9,
         lambda: True,
         Sight(story.kube, Inline(), Cache(lambda _: None, parsed), parsed, lambda: 0.0),
         receipts=ReceiptSink(story.kube, lambda: 0.0),

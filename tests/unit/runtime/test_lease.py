@@ -1,4 +1,4 @@
-"""Leadership: taken only from who was seen silent for the lease's whole time; each leader has an epoch of its own."""
+"""Leadership of one shard: taken only from who was silent for the lease's whole time; each has an epoch of its own."""
 
 import threading
 from dataclasses import dataclass, field
@@ -7,7 +7,8 @@ import pytest
 from tests.unit.effects.memory_api import MemoryKube, Moment, Write
 
 from conductor.adapters.kube import ApiError
-from conductor.runtime.lease import Leadership, LeaseTerms
+from conductor.runtime.lease import LeaseTerms
+from conductor.runtime.shards import Shards
 
 TERMS = LeaseTerms(duration=10.0, renew=2.0)
 
@@ -23,7 +24,7 @@ class Candidate:
     leads: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.leadership = Leadership(
+        self.shards = Shards(
             self.kube,
             namespace="mc-system",
             name="maestro-conductor",
@@ -33,19 +34,20 @@ class Candidate:
             terms=TERMS,
         )
 
-    def _changed(self, epoch: int) -> None:
-        self.changes.append(epoch)
-        if epoch:
+    def _changed(self) -> None:
+        if self.epoch or self.changes:
+            self.changes.append(self.epoch)
+        if self.epoch:
             self.leads.set()
 
     @property
     def epoch(self) -> int:
-        return self.leadership.epoch
+        return self.shards.epoch("any release")
 
     def step(self, seconds: float = 0.0) -> int:
         """Let time pass and compete once."""
         self.now += seconds
-        self.leadership._step()
+        self.shards.step()
         return self.epoch
 
 
@@ -109,7 +111,7 @@ def test_a_leader_that_cannot_renew_stops_before_another_may_begin(kube: MemoryK
     kube.fault = away
     a.now += 9.9
     with pytest.raises(ApiError):
-        a.leadership._step()
+        a.shards.step()
     assert a.epoch == 1
     a.now += 0.1
     assert a.epoch == 0, "by its own clock, without asking anybody"
@@ -175,8 +177,8 @@ def test_two_that_create_the_lease_at_once_do_not_both_lead(kube: MemoryKube) ->
 
 def test_a_lease_that_is_given_back_is_taken_without_waiting(kube: MemoryKube) -> None:
     a, b = Candidate(kube, "a"), Candidate(kube, "b")
-    a.leadership.start()
+    a.shards.start()
     assert a.leads.wait(timeout=5)
-    a.leadership.close()
+    a.shards.close()
     assert lease(kube)["holderIdentity"] == ""
     assert b.step() == 2
