@@ -175,6 +175,14 @@ def test_an_author_with_the_documented_rules_is_let_in(author: Author) -> None:
     assert author.refusal(pod(serviceAccountName="default")) is None
 
 
+def test_the_nulls_that_charts_render_are_no_way_out_and_no_reason_to_refuse(author: Author) -> None:
+    nulls = pod(volumes=None, initContainers=None, imagePullSecrets=None)
+    assert author.refusal(nulls) is None
+    said = author.refusal(changed(nulls, components__0__template__spec__serviceAccountName="stronger"))
+    assert said is not None
+    assert "impersonate ServiceAccount stronger" in said
+
+
 @pytest.mark.parametrize(
     ("resource", "verb", "told"),
     [

@@ -32,13 +32,18 @@ matchResources:
 {{- end }}
 {{- end }}
 
+{{/* A list that may be absent or, as charts render it, null. */}}
+{{- define "conductor.list" -}}
+(has({{ . }}) && {{ . }} != null ? {{ . }} : [])
+{{- end }}
+
 {{/* Every place of a pod spec `p` that names a Secret, as one text of names with commas between. */}}
 {{- define "conductor.secretsOfPod" -}}
-(p.?initContainers.orValue([]) + p.?containers.orValue([])).map(c,
-  c.?env.orValue([]).map(e, e.?valueFrom.?secretKeyRef.?name.orValue('')).join(',') + ','
-  + c.?envFrom.orValue([]).map(e, e.?secretRef.?name.orValue('')).join(',')).join(',') + ','
-+ p.?imagePullSecrets.orValue([]).map(s, s.?name.orValue('')).join(',') + ','
-+ p.?volumes.orValue([]).map(v,
+({{ include "conductor.list" "p.initContainers" }} + {{ include "conductor.list" "p.containers" }}).map(c,
+  {{ include "conductor.list" "c.env" }}.map(e, e.?valueFrom.?secretKeyRef.?name.orValue('')).join(',') + ','
+  + {{ include "conductor.list" "c.envFrom" }}.map(e, e.?secretRef.?name.orValue('')).join(',')).join(',') + ','
++ {{ include "conductor.list" "p.imagePullSecrets" }}.map(s, s.?name.orValue('')).join(',') + ','
++ {{ include "conductor.list" "p.volumes" }}.map(v,
   v.?secret.?secretName.orValue('') + ','
   + v.?azureFile.?secretName.orValue('') + ','
   + v.?csi.?nodePublishSecretRef.?name.orValue('') + ','
@@ -49,7 +54,7 @@ matchResources:
   + v.?rbd.?secretRef.?name.orValue('') + ','
   + v.?scaleIO.?secretRef.?name.orValue('') + ','
   + v.?storageos.?secretRef.?name.orValue('') + ','
-  + v.?projected.?sources.orValue([]).map(s, s.?secret.?name.orValue('')).join(',')).join(',')
+  + (has(v.projected) ? {{ include "conductor.list" "v.projected.sources" }} : []).map(s, s.?secret.?name.orValue('')).join(',')).join(',')
 {{- end }}
 
 {{/* The distinct ones of a list of at most 256 texts: those that stand where they are met first. */}}

@@ -53,7 +53,7 @@ def referenced_config_maps(spec: ReleaseSpec) -> tuple[str, ...]:
     """ConfigMaps that the templates use and that are to be pinned; the traffic ConfigMap stays live."""
     found: set[str] = set()
     for component in spec.components:
-        _visit_config_maps(component.template.get("spec", {}), found, None)
+        _visit_config_maps(component.template.get("spec") or {}, found, None)
     found.discard(spec.traffic.config_map or "")
     return tuple(sorted(found))
 
@@ -74,14 +74,15 @@ def _visit_config_maps(pod: dict[str, Any], found: set[str], renames: Mapping[st
 
 def _config_map_references(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every place of a pod spec that names a ConfigMap, as the object that holds `name`."""
-    for volume in pod.get("volumes", []):
-        sources = [volume, *volume.get("projected", {}).get("sources", [])]
-        yield from (source["configMap"] for source in sources if "configMap" in source)
-    for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
+    # Charts render nulls where the API server takes none for nothing.
+    for volume in pod.get("volumes") or []:
+        sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
+        yield from (source["configMap"] for source in sources if source.get("configMap"))
+    for container in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
         yield from (
-            source["configMapRef"] for source in container.get("envFrom", []) if "configMapRef" in source
+            source["configMapRef"] for source in container.get("envFrom") or [] if source.get("configMapRef")
         )
-        for variable in container.get("env", []):
+        for variable in container.get("env") or []:
             reference = (variable.get("valueFrom") or {}).get("configMapKeyRef")
             if reference:
                 yield reference
@@ -89,7 +90,7 @@ def _config_map_references(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def grace_problem(component: Component, hook: PreStopHook) -> str | None:
     """Why the pod would be killed before its drain ends, or None."""
-    asked = component.template.get("spec", {}).get("terminationGracePeriodSeconds")
+    asked = (component.template.get("spec") or {}).get("terminationGracePeriodSeconds")
     if not hook.enabled or asked is None or asked > hook.drain_seconds:
         return None
     return (
@@ -118,19 +119,19 @@ def render_deployment(
     """
     labels = pod_labels(release, component.name, colour, revision.hash)
     template: dict[str, Any] = copy.deepcopy(component.template)
-    metadata = template.setdefault("metadata", {})
-    metadata["labels"] = {**metadata.get("labels", {}), **labels, names.LABEL_SERVING: "true"}
-    pod = template.setdefault("spec", {})
+    metadata = template["metadata"] = template.get("metadata") or {}
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels, names.LABEL_SERVING: "true"}
+    pod = template["spec"] = template.get("spec") or {}
     _visit_config_maps(pod, set(), {name: names.pinned_name(name, revision.hash) for name in revision.pinned})
     hook = revision.spec.pre_stop_hook
     if hook.enabled:
-        pod.setdefault(
-            "terminationGracePeriodSeconds",
-            max(DEFAULT_GRACE_SECONDS, hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS),
-        )
-        for container in pod.get("containers", []):
+        if pod.get("terminationGracePeriodSeconds") is None:
+            after_drain = hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS
+            pod["terminationGracePeriodSeconds"] = max(DEFAULT_GRACE_SECONDS, after_drain)
+        for container in pod.get("containers") or []:
             if component.services:
-                container.setdefault("lifecycle", {}).setdefault("preStop", _pre_stop(hook))
+                hooks = container["lifecycle"] = container.get("lifecycle") or {}
+                hooks["preStop"] = hooks.get("preStop") or _pre_stop(hook)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

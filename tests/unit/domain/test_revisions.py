@@ -194,3 +194,22 @@ def test_every_config_map_that_a_template_needs_is_found_and_replaced_by_its_pin
     assert pod["volumes"][1]["projected"]["sources"][0]["configMap"]["name"] == "in-projection-aaaaaaaaaa"
     assert pod["initContainers"][0]["envFrom"][0]["configMapRef"]["name"] == "in-init-aaaaaaaaaa"
     assert pod["containers"][0]["env"][0]["valueFrom"]["configMapKeyRef"]["name"] == "in-env-aaaaaaaaaa"
+
+
+def test_nulls_that_a_chart_renders_are_taken_for_nothing() -> None:
+    component = api_component("1.0.0")
+    template = component["template"]
+    template["metadata"] = None
+    template["spec"] |= {"volumes": None, "initContainers": None, "terminationGracePeriodSeconds": None}
+    template["spec"]["containers"][0] |= {"env": None, "envFrom": None, "lifecycle": None}
+    assert referenced_config_maps(parsed(spec("1.0.0", components=[component]))) == ()
+    made = rendered(component)["spec"]["template"]
+    assert made["metadata"]["labels"][names.LABEL_SERVING] == "true"
+    assert made["spec"]["terminationGracePeriodSeconds"] == 35
+    assert made["spec"]["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": 20}}
+
+
+def test_a_template_without_anything_in_it_is_left_to_the_api_server() -> None:
+    component = {**api_component("1.0.0"), "template": {"spec": None}}
+    assert referenced_config_maps(parsed(spec("1.0.0", components=[component]))) == ()
+    assert rendered(component)["spec"]["template"]["spec"] == {"terminationGracePeriodSeconds": 35}
