@@ -111,6 +111,10 @@ class Cache:
                 if not same(values.get(item[1]), new):
                     woken.add(owner)
                 values[item[1]] = new
+            # Of a release that nobody has shown yet, or that left its objects behind, nothing is to be decided.
+            woken = {
+                key for key in woken if (held := self._held.get(key)) is not None and held.release is not None
+            }
         for key in woken:
             self._wake(key)
 
@@ -142,7 +146,7 @@ class Cache:
             self._wake(key)
 
     def forget_release(self, key: Key) -> None:
-        """The release is gone, or what is known of it was found to be old; the next pass reads it."""
+        """The release is gone."""
         with self._lock:
             held = self._held.get(key)
             if held is None:

@@ -83,7 +83,7 @@ class Passes:
         try:
             return self._run(key, started - late)
         except ConflictError as conflict:
-            self._sight.mistaken(key)
+            self._sight.doubt(key)
             _log.info(
                 "somebody wrote in between, deciding afresh",
                 namespace=key[0],
@@ -125,7 +125,7 @@ class Passes:
             return None
         if seen.snapshot.uid != uid:
             # Deleted and made again meanwhile, which may be another replica's now.
-            self._sight.mistaken(key)
+            self._sight.doubt(key)
             return 0.0
         metrics.DECISION_SECONDS.observe(time.monotonic() - due_at)
         release, snapshot, (known, decision) = seen.release, seen.snapshot, seen.decision

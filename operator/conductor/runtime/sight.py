@@ -86,18 +86,13 @@ class Sight:
         return str(release["metadata"]["uid"])
 
     def doubt(self, key: Key) -> None:
-        """Something was done or failed: until the watches show it, only a fresh read will do."""
+        """Something was done, failed, or turned out to be otherwise: only a fresh read will do."""
         with self._lock:
             self._read_by[key] = self._clock()
 
     def wrote(self, release: Object) -> None:
         """A release as the API server answered our own write."""
         self._cache.put_release(release, ours=True)
-
-    def mistaken(self, key: Key) -> None:
-        """What was known of the release turned out to be old."""
-        self._cache.forget_release(key)
-        self.doubt(key)
 
     def left(self, key: Key) -> float:
         """Seconds until the release has to be read again."""

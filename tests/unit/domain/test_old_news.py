@@ -92,7 +92,7 @@ class Watched(Story):
         if old and plan(seen.snapshot, seen.decision).status != seen.snapshot.status:
             # The status write is valid only against the version that was decided on.
             self.conflicts += 1
-            self.sight.mistaken(KEY)
+            self.sight.doubt(KEY)
             again = self.sight.look(KEY, determine, may_stand, **settings)
             assert again is not None
             return again.snapshot

@@ -97,7 +97,17 @@ def test_a_release_that_is_gone_is_forgotten_with_what_was_read_for_it(
     assert set(cache.values(MC)["Pod"]) == {"mc-1"}, "its pods outlive it"
 
 
+def test_objects_of_a_release_that_nobody_showed_wake_nobody(cache: Cache, woken: list[Key]) -> None:
+    cache.put("Pod", pod())
+    cache.drop("Pod", "prod", "mc-1")
+    assert woken == []
+    cache.put("Pod", pod())
+    cache.put_release(release(10))
+    assert woken == [MC], "now all of it is news at once"
+
+
 def test_only_what_a_decision_reads_is_news(cache: Cache, woken: list[Key]) -> None:
+    cache.put_release(release(10), ours=True)
     cache.put("Pod", pod(version=1))
     cache.put("Pod", pod(version=2))
     assert woken == [MC]
@@ -109,6 +119,7 @@ def test_only_what_a_decision_reads_is_news(cache: Cache, woken: list[Key]) -> N
 
 
 def test_an_object_that_ends_or_goes_is_news_once(cache: Cache, woken: list[Key]) -> None:
+    cache.put_release(release(10), ours=True)
     cache.put("Pod", pod())
     ended = pod(version=2)
     ended["status"] = {"phase": "Succeeded"}

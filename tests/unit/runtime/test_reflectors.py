@@ -57,7 +57,11 @@ def woken() -> Woken:
 
 @pytest.fixture
 def cache(woken: Woken) -> Cache:
-    return Cache(woken, Parsed(), ["Service"])
+    made = Cache(woken, Parsed(), ["Service"])
+    for name in ("mc", "other"):
+        metadata = {"name": name, "namespace": "prod", "uid": name, "resourceVersion": "1"}
+        made.put_release({"metadata": metadata}, ours=True)
+    return made
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_after_doubt_only_a_read_will_do(rig: Rig) -> None:
 def test_what_was_found_to_be_old_is_read_again(rig: Rig) -> None:
     rig.look()
     rig.story.annotate("a", "b")
-    rig.sight.mistaken(KEY)
+    rig.sight.doubt(KEY)
     seen = rig.look()
     assert seen is not None
     assert seen.release["metadata"]["resourceVersion"] == rig.story.release["metadata"]["resourceVersion"]
