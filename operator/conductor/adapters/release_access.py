@@ -24,6 +24,10 @@ class UnreachableError(AccessError):
     """The API server did not answer; the same call may work a moment later."""
 
 
+class MissingReleaseError(AccessError):
+    """There is no release of that name."""
+
+
 class ReleaseAccess:
     """Releases as the kubeconfig's user sees them."""
 
@@ -64,7 +68,7 @@ class ReleaseAccess:
             )
         except (client.ApiException, urllib3.exceptions.HTTPError) as error:
             if is_missing_object(error):
-                raise AccessError(self._no_such_release(name)) from error
+                raise MissingReleaseError(self._no_such_release(name)) from error
             raise explained(error, self.namespace) from error
 
     def releases(self, *, all_namespaces: bool = False) -> list[Json]:
@@ -92,8 +96,22 @@ class ReleaseAccess:
             )
         except (client.ApiException, urllib3.exceptions.HTTPError) as error:
             if is_missing_object(error):
-                raise AccessError(self._no_such_release(name)) from error
+                raise MissingReleaseError(self._no_such_release(name)) from error
             raise explained(error, self.namespace) from error
+
+    def config_maps(self, labels: str) -> list[Json]:
+        """ConfigMaps of the namespace by a label selector, as they are stored."""
+        core = client.CoreV1Api(self._api.api_client)
+        try:
+            answer: Any = core.list_namespaced_config_map(
+                self.namespace,
+                label_selector=labels,
+                _preload_content=False,
+                _request_timeout=TIMEOUT_SECONDS,
+            )
+        except (client.ApiException, urllib3.exceptions.HTTPError) as error:
+            raise explained(error, self.namespace, "list on configmaps") from error
+        return list(cast("Json", json.loads(answer.data))["items"])
 
     def _no_such_release(self, name: str) -> str:
         there = sorted(item["metadata"]["name"] for item in self.releases())
@@ -131,7 +149,9 @@ def status_body(error: client.ApiException) -> Json:
     return body if isinstance(body, dict) else {}
 
 
-def explained(error: Exception, namespace: str) -> AccessError:
+def explained(
+    error: Exception, namespace: str, rights: str = f"get, list and patch on {PLURAL}.{GROUP}"
+) -> AccessError:
     if not isinstance(error, client.ApiException):
         reason = getattr(error, "reason", None) or error
         return UnreachableError(
@@ -141,9 +161,7 @@ def explained(error: Exception, namespace: str) -> AccessError:
     if error.status == 401:
         return AccessError(f"the API server refused your credentials ({message}); log in again")
     if error.status == 403:
-        return AccessError(
-            f"not allowed: {message}; ask for get, list and patch on {PLURAL}.{GROUP} in namespace {namespace!r}"
-        )
+        return AccessError(f"not allowed: {message}; ask for {rights} in namespace {namespace!r}")
     if error.status == 404:
         return AccessError(
             f"this cluster knows no {PLURAL}.{GROUP}; install the operator's chart (charts/conductor), "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from conductor.adapters.release_access import AccessError, ReleaseAccess
-from conductor.cli import abort, approve, retry, rollback, status, watch
+from conductor.cli import abort, approve, receipts, retry, rollback, status, watch
 from conductor.cli.options import FAILED, USAGE, CommandError, Releases, Terminal, print_error
 from conductor.cli.style import style_for
 
@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "approve": approve,
     "abort": abort,
     "retry": retry,
+    "receipts": receipts,
 }
 
 

@@ -34,6 +34,8 @@ class Releases(Protocol):
 
     def annotate(self, name: str, annotations: dict[str, str]) -> dict[str, Any]: ...
 
+    def config_maps(self, labels: str) -> list[dict[str, Any]]: ...
+
 
 @dataclass(frozen=True)
 class Terminal:

@@ -37,17 +37,20 @@ class Fault(StrEnum):
     AHEAD = "ahead"
 
 
+_LOG = "the operator's log (event `receipt`)"
+_RESTORED = (
+    "if the release's status was restored from a backup, remove status.receipts from it: the chain then goes on after "
+    "the last receipt that is kept"
+)
 MENDS: Mapping[Fault, str] = {
-    Fault.ALTERED: "put the line back as it was, from a backup or from the log of the API server's audit",
+    Fault.ALTERED: f"put the line back as it was written, from {_LOG} or from a backup",
     Fault.FOREIGN: "take it out of the ConfigMap; it belongs to another release",
     Fault.MISPLACED: "move it back under the key of its own sequence",
-    Fault.FORK: "find out who wrote the other line, save it elsewhere, and take it out; the release's status names "
-    "the right hash",
-    Fault.GAP: "restore what is missing from a backup; a receipt cannot be made a second time",
-    Fault.BROKEN: "find out which of the two was replaced, and put it back from a backup",
-    Fault.UNANSWERED: "restore the receipt between the two from a backup",
-    Fault.AHEAD: "if the status was restored from a backup, remove status.receipts from the release: the chain then "
-    "goes on after the last receipt that is kept",
+    Fault.FORK: f"save the line that {_LOG} does not have elsewhere, and take it out of its ConfigMap; {_RESTORED}",
+    Fault.GAP: f"put back what is missing, from {_LOG} or from a backup",
+    Fault.BROKEN: f"find out which of the two was replaced, and put it back from {_LOG} or from a backup",
+    Fault.UNANSWERED: f"find out which of the two was replaced, and put it back from {_LOG} or from a backup",
+    Fault.AHEAD: _RESTORED,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conductor.adapters.release_access import AccessError
+from conductor.adapters.release_access import MissingReleaseError
 from conductor.cli.options import Terminal
 from conductor.cli.style import Style
 
@@ -241,10 +241,11 @@ class StoredReleases:
         self.items = {item["metadata"]["name"]: item for item in items}
         self.then = list(then)
         self.written: list[dict[str, str]] = []
+        self.stored_config_maps: list[Json] = []
 
     def get(self, name: str) -> Json:
         if name not in self.items:
-            raise AccessError(
+            raise MissingReleaseError(
                 f"no release {name!r} in namespace {self.namespace!r}; there: {', '.join(self.items)}"
             )
         current = copy.deepcopy(self.items[name])
@@ -254,6 +255,14 @@ class StoredReleases:
 
     def releases(self, *, all_namespaces: bool = False) -> list[Json]:
         return list(self.items.values())
+
+    def config_maps(self, labels: str) -> list[Json]:
+        key, value = labels.split("=", 1)
+        return [
+            item
+            for item in copy.deepcopy(self.stored_config_maps)
+            if item["metadata"]["labels"].get(key) == value
+        ]
 
     def annotate(self, name: str, annotations: dict[str, str]) -> Json:
         self.written.append(annotations)
