@@ -20,6 +20,10 @@ class PortsExhaustedError(OSError):
     """No port was free that had not been used for an earlier round."""
 
 
+class AnotherReplicaError(ConnectionError):
+    """The connection ended at another replica of the operator, which shares the Service."""
+
+
 class Rounds:
     """One listening port per round. Whoever connects is told the round, in words that no other process uses."""
 
@@ -67,7 +71,7 @@ class Rounds:
                 said += chunk
         token, _, number = said.decode(errors="replace").partition(" ")
         if token != self._token or not number.isdecimal():
-            raise ConnectionError("answered by somebody else")
+            raise AnotherReplicaError("answered by another replica of the operator")
         return int(number)
 
     def _fresh(self) -> socket.socket:

@@ -17,7 +17,7 @@ from http import HTTPStatus
 import structlog
 
 from conductor.adapters.kube import AlreadyExistsError, ApiError, Kube, NotFoundError, Object
-from conductor.adapters.node_path import Rounds
+from conductor.adapters.node_path import AnotherReplicaError, Rounds
 from conductor.api import names
 from conductor.domain.snapshot import NodeSample, NodeState
 from conductor.runtime import metrics
@@ -34,6 +34,8 @@ _PATIENT_AFTER_SECONDS = 10.0
 _PATIENT_ASK_SECONDS = 1.0
 #: A way that is closed to us is tried again this often.
 _CLOSED_ASK_SECONDS = 30.0
+#: Replicas share the Service, and each connection ends at any of them.
+_TRIES = 8
 _NODES_SECONDS = 30.0
 #: Where no node answered for so long, the way through nodes is taken to be closed to us.
 _USABLE_WITHIN_SECONDS = 5.0
@@ -249,13 +251,19 @@ class NodeProof:
                 self._ever_answered = True
 
     def _through(self, node: _Node) -> tuple[int, str]:
-        try:
-            number = self._rounds.reached(node.address, self._node_port)
-        except TimeoutError:
-            return 0, "no answer through it"
-        except OSError as error:
-            return 0, error.strerror or str(error)
-        return number, "still shows an earlier state"
+        seen = ""
+        for _ in range(_TRIES):
+            try:
+                number = self._rounds.reached(node.address, self._node_port)
+            except AnotherReplicaError as error:
+                seen = str(error)
+            except TimeoutError:
+                return 0, "no answer through it"
+            except OSError as error:
+                return 0, error.strerror or str(error)
+            else:
+                return number, "still shows an earlier state"
+        return 0, seen
 
     def _is_closed(self) -> bool:
         """Whether nothing can be learned from nodes: we may not ask, or none ever answered."""

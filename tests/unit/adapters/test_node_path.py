@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conductor.adapters.node_path import Rounds
+from conductor.adapters.node_path import AnotherReplicaError, Rounds
 
 HERE = "127.0.0.1"
 
@@ -39,12 +39,12 @@ def test_a_port_is_not_used_for_two_rounds(rounds: Rounds) -> None:
     assert len(set(ports)) == len(ports)
 
 
-def test_another_process_s_answer_is_no_answer(rounds: Rounds) -> None:
+def test_another_replica_s_answer_is_no_answer(rounds: Rounds) -> None:
     other = Rounds()
     other.start()
     try:
         port = other.open(1)
-        with pytest.raises(ConnectionError, match="somebody else"):
+        with pytest.raises(AnotherReplicaError):
             rounds.reached(HERE, port)
     finally:
         other.close()

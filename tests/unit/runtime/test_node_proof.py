@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import ApiError, Object, Page
-from conductor.adapters.node_path import Rounds
+from conductor.adapters.node_path import AnotherReplicaError, Rounds
 from conductor.api import names
 from conductor.runtime.node_proof import NodeProof, Place
 from conductor.runtime.turns import Key
@@ -232,6 +233,20 @@ def test_a_node_that_is_labelled_away_is_not_asked(rig: Rig) -> None:
     rig.proof.want(MC, "u1/old")
     rig.after(0)
     assert [state.name for state in rig.proof.newest(MC).nodes] == ["node-1"]
+
+
+def test_replicas_share_the_way_through_nodes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended_at = itertools.cycle(["another", "another", "this one"])
+
+    def reached(address: str, port: int) -> int:
+        if next(ended_at) == "another":
+            raise AnotherReplicaError
+        return Network.reached(rig.network, address, port)
+
+    monkeypatch.setattr(rig.network, "reached", reached)
+    rig.proof.want(MC, "u1/old")
+    rig.after(0)
+    assert rig.behind(MC) == {}
 
 
 def test_who_does_not_lead_writes_nothing(rig: Rig) -> None:
