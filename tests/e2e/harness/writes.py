@@ -81,7 +81,7 @@ class Namer:
 
     def __init__(self) -> None:
         self._statuses: dict[str, Json] = {}
-        self._transitions: dict[str, int] = {}
+        self._transitions: dict[tuple[str, str], int] = {}
 
     def name(self, call: Call) -> Write | None:
         """The write that a request is; None for reads, dry runs and paths that hold no object."""
@@ -91,7 +91,7 @@ class Namer:
         namespace, plural = found["namespace"] or "", found["plural"]
         body = _parsed(call.body)
         if plural == "leases":
-            return self._lease(call.method, namespace, body)
+            return self._lease(namespace, found["name"] or "", body)
         if plural == RELEASES and found["subresource"] == "status":
             return self._status(namespace, body)
         if plural == "events":
@@ -112,14 +112,17 @@ class Namer:
         if write.status is not None:
             self._statuses[write.namespace] = write.status
 
-    def _lease(self, method: str, namespace: str, body: Json) -> Write:
+    def _lease(self, namespace: str, name: str, body: Json) -> Write:
         spec = body.get("spec") or {}
-        transitions = int(spec.get("leaseTransitions") or 0)
+        if not spec:
+            # Replicas that share shards tell each other that they live.
+            return Write("renew members", False, namespace, renewal=True)
         if not spec.get("holderIdentity"):
             return Write("give back Lease", False, namespace)
-        if method == "PUT" and self._transitions.get(namespace) == transitions:
+        lease, transitions = name or body["metadata"]["name"], int(spec.get("leaseTransitions") or 0)
+        if self._transitions.get((namespace, lease)) == transitions:
             return Write("renew Lease", False, namespace, renewal=True)
-        self._transitions[namespace] = transitions
+        self._transitions[namespace, lease] = transitions
         return Write("acquire Lease", False, namespace)
 
     def _status(self, namespace: str, body: Json) -> Write:

@@ -145,25 +145,32 @@ def test_only_a_lease_that_changes_hands_is_a_step() -> None:
     namer = Namer()
     path = f"/apis/coordination.k8s.io/v1{NAMESPACE}/leases"
 
-    def lease(method: str, holder: str, transitions: int) -> Write:
-        spec = {"holderIdentity": holder, "leaseTransitions": transitions}
-        where = path if method == "POST" else f"{path}/maestro-conductor"
-        return named(namer, call(method, where, {"spec": spec}))
+    def lease(method: str, holder: str, transitions: int, name: str = "one") -> tuple[str, bool]:
+        body = {
+            "metadata": {"name": name},
+            "spec": {"holderIdentity": holder, "leaseTransitions": transitions},
+        }
+        write = named(namer, call(method, path if method == "POST" else f"{path}/{name}", body))
+        return write.label, write.renewal
 
-    seen = [
-        lease("POST", "a", 1),
-        lease("PUT", "a", 1),
-        lease("PUT", "b", 2),
-        lease("PUT", "b", 2),
-        lease("PUT", "", 2),
-    ]
-    assert [(item.label, item.renewal) for item in seen] == [
-        ("acquire Lease", False),
-        ("renew Lease", True),
-        ("acquire Lease", False),
-        ("renew Lease", True),
-        ("give back Lease", False),
-    ]
+    taken, renewed = ("acquire Lease", False), ("renew Lease", True)
+    assert lease("POST", "a", 1) == taken
+    assert lease("PUT", "a", 1) == renewed
+    assert lease("PUT", "a", 1, name="two") == taken
+    assert lease("PUT", "b", 2) == taken
+    assert lease("PUT", "b", 2) == renewed
+    assert lease("PUT", "", 2) == ("give back Lease", False)
+    members = call("PUT", f"{path}/one-members", {"metadata": {"name": "one-members"}, "spec": {}})
+    assert named(namer, members).renewal
+
+
+def test_receipts_are_kept_in_the_background() -> None:
+    namer = Namer()
+    written(namer, status("Soaking", "Soaking"))
+    patch = call(
+        "PATCH", f"/api/v1{NAMESPACE}/configmaps/mc-receipts-6c1e-0", [], "application/json-patch+json"
+    )
+    assert named(namer, patch) == Write("patch receipts in Soaking", False, "prod")
 
 
 def test_at_rest_a_revision_is_the_active_one_or_another() -> None:
