@@ -106,6 +106,12 @@ chaos-nodes: venv ## the faults of docs/faults.md that need two nodes, on a clus
 	@trap 'scripts/cluster.sh down' EXIT; scripts/cluster.sh up && scripts/cluster.sh images all \
 		&& scripts/cluster.sh exec python -m pytest tests/e2e -m two_nodes --durations=0 --durations-min=5
 
+.PHONY: bench-scale
+bench-scale: venv ## 1,000 releases at rest and 100 upgrades at once beside Argo Rollouts, on a cluster of its own
+	@MC_CLUSTER_INSTANCE=scale scripts/cluster.sh up
+	@MC_CLUSTER_INSTANCE=scale scripts/cluster.sh exec python bench/scale.py; \
+	  ended=$$?; MC_CLUSTER_INSTANCE=scale scripts/cluster.sh down; exit $$ended
+
 .PHONY: clean
 clean: ## remove .venv, caches, and what was built for the cluster
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

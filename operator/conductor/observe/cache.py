@@ -201,6 +201,11 @@ class Cache:
         with self._lock:
             return [key for key, held in self._held.items() if held.release is not None]
 
+    def owners(self) -> list[Key]:
+        """Every release that something is known of, be it only objects that it left behind."""
+        with self._lock:
+            return list(self._held)
+
     def count(self, kind: str = "") -> int:
         """How many objects of a kind are known; without one, how many releases."""
         with self._lock:

@@ -1,8 +1,9 @@
-"""The operator's own metrics, all named `mc_…`."""
+"""The operator's own metrics, all named `mc_…`, and those of its process: memory, CPU, start."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 
 SWITCH_MS = Histogram(
     "mc_upgrade_switch_ms",

@@ -20,6 +20,7 @@ from cluster.progress import step
 from cluster.waiting import file_lock
 
 _KUBERNETES_VERSION = "v1.35.4"
+ARGO_ROLLOUTS = "github.com/argoproj/argo-rollouts"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ PARTS: Mapping[str, GoPart] = {
             120,
             tags=("remove_all_sd", "enable_kubernetes_sd"),
         ),
+        # For `make bench-scale` alone: pods without cost, and a peer to compare with.
+        GoPart("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), 150),
+        GoPart("argo-rollouts", (f"{ARGO_ROLLOUTS}/cmd/rollouts-controller",), 300),
     )
 }
 
@@ -146,6 +150,13 @@ def _build_into(part: GoPart, target: Path) -> None:
         with step(f"building {part.name}", part.usual_seconds):
             run(argv, cwd=part.directory, env={"CGO_ENABLED": "0"})
         output.rename(target)
+
+
+def module_files(part: GoPart, module: str) -> Path:
+    """Where the files of a module are, in the version that the part pins: its manifests, for one."""
+    gotoolchain.ensure()
+    run(["go", "mod", "download", module], cwd=part.directory, timeout=600)
+    return Path(run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=part.directory).strip())
 
 
 def binary(part: GoPart, command: str | None = None) -> Path:

@@ -96,6 +96,20 @@ def _postgres() -> StoredImage:
     return image.build(f"{PREFIX}postgres:15")
 
 
+def _kwok() -> StoredImage:
+    files = {"bin/kwok": goparts.binary(goparts.PARTS["kwok"])}
+    return build_static(StaticImage(f"{PREFIX}kwok:dev", files, ["/bin/kwok"]))
+
+
+def _argo_rollouts() -> StoredImage:
+    files = {"bin/rollouts-controller": goparts.binary(goparts.PARTS["argo-rollouts"])}
+    return build_static(StaticImage(f"{PREFIX}argo-rollouts:dev", files, ["/bin/rollouts-controller"]))
+
+
+#: Built and loaded only where they are asked for by name: `all` is what tests and the demo need.
+BY_NAME: Mapping[str, Callable[[], StoredImage]] = {"kwok:dev": _kwok, "argo-rollouts:dev": _argo_rollouts}
+
+
 def table() -> Mapping[str, Callable[[], StoredImage]]:
     """Every image by its short name, the system's own first."""
     builders: dict[str, Callable[[], StoredImage]] = {
@@ -131,7 +145,7 @@ def expand(names: Sequence[str]) -> list[str]:
     chosen: list[str] = []
     for name in names:
         short = name.removeprefix(PREFIX)
-        matches = [known for known in known_names() if short in (known, known.partition(":")[0])]
+        matches = [known for known in (*known_names(), *BY_NAME) if short in (known, known.partition(":")[0])]
         if not matches:
             raise ClusterError(
                 f"image: {name!r} is not in the table; use `all` or one of {', '.join(known_names())}"
@@ -142,7 +156,7 @@ def expand(names: Sequence[str]) -> list[str]:
 
 def build(name: str) -> StoredImage:
     """Build one image of the table, or find it built."""
-    return table()[name]()
+    return (BY_NAME.get(name) or table()[name])()
 
 
 def deliver(cluster: Cluster, names: Sequence[str]) -> None:

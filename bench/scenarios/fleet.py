@@ -1,0 +1,221 @@
+"""Many releases, and as many Rollouts of the same shape: one pod behind one Service each, on fake nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.kube import Kube, Object
+from harness.waiting import poll
+
+NAMESPACES = 10
+NODES = 20
+PODS_PER_NODE = 250
+NODE_LABEL = {"type": "kwok"}
+NODE_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
+FIRST, SECOND = "1.0.0", "1.1.0"
+PROMETHEUS_URL = "http://prometheus.scale-metrics.svc:9090"
+_HANDS = 8
+
+
+def nodes() -> list[Object]:
+    """Nodes whose pods kwok plays."""
+    capacity = {"cpu": "64", "memory": "256Gi", "pods": str(PODS_PER_NODE)}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": f"kwok-{number}",
+                "labels": {**NODE_LABEL, "kubernetes.io/hostname": f"kwok-{number}"},
+                "annotations": NODE_ANNOTATION,
+            },
+            "status": {"capacity": capacity, "allocatable": capacity},
+        }
+        for number in range(NODES)
+    ]
+
+
+def namespaces(prefix: str) -> list[Object]:
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{prefix}-{number}"}}
+        for number in range(NAMESPACES)
+    ]
+
+
+def pod_template(version: str, labels: dict[str, str]) -> dict[str, Any]:
+    """An ordinary pod template, no smaller than users' are."""
+    container = {
+        "name": "web",
+        "image": f"localhost/nothing:{version}",
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "env": [{"name": f"SETTING_{number}", "value": f"value-{number}"} for number in range(10)],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+    }
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "nodeSelector": NODE_LABEL,
+            "terminationGracePeriodSeconds": 5,
+            "automountServiceAccountToken": False,
+            "containers": [container],
+        },
+    }
+
+
+def release(number: int, version: str) -> Object:
+    """A release whose health is judged by a real Prometheus on synthetic series."""
+    name = f"r{number}"
+    return {
+        "apiVersion": "maestro-conductor.io/v1alpha1",
+        "kind": "ControlPlaneRelease",
+        "metadata": {"name": name, "namespace": f"scale-{number % NAMESPACES}"},
+        "spec": {
+            "version": version,
+            "strategy": "BlueGreen",
+            "components": [
+                {
+                    "name": "web",
+                    "replicas": 1,
+                    "services": [
+                        {"name": name, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+                    ],
+                    "template": pod_template(version, {"app": name}),
+                }
+            ],
+            "traffic": {
+                "current": "blue",
+                "provider": "Service",
+                "switchHealth": {"errorRate": 0.01, "p95LatencyMs": 900, "window": "10s", "noData": "Wait"},
+            },
+            "preStopHook": {"enabled": False},
+            "soak": "10s",
+            "deadlines": {"bringUp": "20m", "verify": "20m", "rollback": "2m"},
+            "metrics": {"prometheus": {"url": PROMETHEUS_URL, "preset": "http"}},
+        },
+    }
+
+
+def rollout(number: int, version: str) -> list[Object]:
+    """A blue/green Rollout and its Service."""
+    name, namespace = f"r{number}", f"argo-{number % NAMESPACES}"
+    labels = {"app": name}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        },
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "strategy": {"blueGreen": {"activeService": name, "autoPromotionEnabled": True}},
+                "template": pod_template(version, labels),
+            },
+        },
+    ]
+
+
+@dataclass
+class Fleet:
+    """Objects of one sort, made in the order of their numbers."""
+
+    kube: Kube
+    kind: str
+    api_version: str
+    make: Callable[[int, str], list[Object]]
+    settled: Callable[[Object, str], bool]
+    size: int = 0
+    versions: dict[int, str] = field(default_factory=dict)
+
+    def grow(self, size: int, *, deadline_seconds: float) -> None:
+        """Make more of them, and wait until all have settled."""
+        self.ask(range(self.size, size), FIRST)
+        self.size = size
+        self.wait(deadline_seconds=deadline_seconds)
+
+    def ask(self, numbers: Iterable[int], version: str) -> None:
+        """Ask for a version of each, as fast as a few hands can."""
+        chosen = list(numbers)
+        with ThreadPoolExecutor(_HANDS) as hands:
+            list(hands.map(lambda number: self.kube.apply_all(self.make(number, version)), chosen))
+        self.versions |= dict.fromkeys(chosen, version)
+
+    def wait(self, *, deadline_seconds: float) -> None:
+        """Until every one has settled on the version that it was asked for."""
+
+        def all_settled() -> bool | None:
+            return True if not self.unsettled() else None
+
+        poll(
+            all_settled,
+            what=f"all {self.size} {self.kind}s settled",
+            deadline_seconds=deadline_seconds,
+            every_seconds=3.0,
+            last_seen=lambda: self.unsettled()[:20],
+        )
+
+    def unsettled(self) -> list[str]:
+        """Names of those that are not there yet."""
+        found = {int(item["metadata"]["name"][1:]): item for item in self.objects()}
+        return [
+            f"r{number}"
+            for number, version in self.versions.items()
+            if number not in found or not self.settled(found[number], version)
+        ]
+
+    def objects(self) -> list[Object]:
+        """All of them as they are, page by page."""
+        path = f"/apis/{self.api_version}/{self.kind.lower()}s"
+        items: list[Object] = []
+        following = ""
+        while True:
+            answer = self.kube.request("GET", path, query={"limit": "200", "continue": following})
+            items += answer["items"]
+            following = answer["metadata"].get("continue") or ""
+            if not following:
+                return items
+
+    def resource_versions(self) -> dict[str, str]:
+        """By UID: what does not change was not written."""
+        return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in self.objects()}
+
+
+def releases(kube: Kube) -> Fleet:
+    return Fleet(
+        kube,
+        "ControlPlaneRelease",
+        "maestro-conductor.io/v1alpha1",
+        lambda number, version: [release(number, version)],
+        _release_settled,
+    )
+
+
+def rollouts(kube: Kube) -> Fleet:
+    return Fleet(kube, "Rollout", "argoproj.io/v1alpha1", rollout, _rollout_settled)
+
+
+def _release_settled(item: Object, version: str) -> bool:
+    status = item.get("status") or {}
+    return (
+        status.get("phase") == "Stable"
+        and status.get("activeVersion") == version
+        and status.get("observedGeneration") == item["metadata"]["generation"]
+    )
+
+
+def _rollout_settled(item: Object, version: str) -> bool:
+    status = item.get("status") or {}
+    return (
+        status.get("phase") == "Healthy"
+        and status.get("observedGeneration") == str(item["metadata"]["generation"])
+        and item["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f":{version}")
+    )
