@@ -22,12 +22,15 @@ from conductor.domain.snapshot import NodeState, Snapshot
 #: Kubernetes gives the pods of such a node up by then (the default toleration of not-ready nodes).
 UNREADY_PATIENCE = timedelta(minutes=5)
 #: What the watches show is a moment old; a switch that was taken back at once must not be seen without its end.
-_ASK_AFTER = timedelta(seconds=0.5)
+_ASK_AFTER = timedelta(seconds=0.2)
+#: Longer than any healthy proxy takes, so that every upgrade would not tell of nodes that are behind.
+_USUAL = timedelta(seconds=5)
 #: A proxy that was only started anew follows long before; this one waits for a person.
 _STALL_AFTER = timedelta(minutes=2)
 #: Samples wake the release; this is for one that was missed.
 _POLL = timedelta(seconds=2)
 _SHOWN = 3
+_TAKING_OVER = "node proxies take over the new endpoints"
 _ASKED = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.ROLLING_BACK})
 
 
@@ -60,14 +63,16 @@ def unless_followed(s: Snapshot, losing: Revision, reason: Reason) -> Waiting | 
     if since is None or not proxies_settled(s, since):
         looks = (since + wait for wait in (_ASK_AFTER, PROXY_SETTLE)) if since is not None else ()
         until = next((at for at in looks if at > s.now), None)
-        return Waiting(reason, "node proxies take over the new endpoints", until)
+        return Waiting(reason, _TAKING_OVER, until)
     if s.nodes is None or not s.nodes.usable:
         return None
     if not (asked := question(s)) or s.nodes.question != asked:
-        return Waiting(reason, "waiting to hear which nodes follow", s.now + _POLL)
+        return Waiting(reason, _TAKING_OVER, s.now + _POLL)
     behind = [node for node in s.nodes.nodes if not node.follows and not _given_up(s, node)]
     if not behind:
         return None
+    if s.now - since < _USUAL:
+        return Waiting(reason, _TAKING_OVER, s.now + _POLL)
     shown = ", ".join(f"{node.name} ({node.seen})" for node in behind[:_SHOWN])
     more = f" and {len(behind) - _SHOWN} more" if len(behind) > _SHOWN else ""
     late = s.now - since >= _STALL_AFTER
