@@ -92,7 +92,10 @@ def read(line: str) -> dict[str, Any]:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise LineError("is not JSON") from error
-    if not isinstance(content, dict) or type(content.get("sequence")) is not int:
+    if not isinstance(content, dict) or (type(content.get("sequence")), type(content.get("previous"))) != (
+        int,
+        str,
+    ):
         raise LineError("is not a receipt")
     try:
         same = canonical(content) == line

@@ -6,13 +6,14 @@ What is remembered here spares reads and can be lost at any time: the status and
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
 from conductor.adapters.kube import ApiError, ConflictError, Kube
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.api.receipts import LineError, Link
+from conductor.api.receipts import LineError, Link, read
 from conductor.api.status import OpenIntent, ReceiptsStatus
 from conductor.domain.decide import Decision
 from conductor.domain.keeping import EffectReport, Keeping, Known, Trouble, speaks_to_sink
@@ -32,8 +33,8 @@ from conductor.runtime.turns import Key
 _log = structlog.get_logger(__name__)
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
-#: A new leader finds releases at rest with their last receipts in the outbox. Most likely the sink has them; that
-#: is looked at in the course of so many seconds, not for every release at once.
+#: A new leader finds releases at rest with their last receipts in the outbox. Where these are older than this, the
+#: sink has them most likely; that is looked at in the course of so many seconds, not for every release at once.
 _SPREAD_SECONDS = 300.0
 
 
@@ -91,13 +92,13 @@ class ReceiptSink:
         memory, status = self._memory(s), decision.plan.status
         if decision.plan.again or not speaks_to_sink(status):
             memory.waiting = len(not_kept(status.receipts.outbox, memory.kept)) if status.receipts else 0
-        elif status != s.status or memory.kept or memory.trouble is not None or self._compares(memory):
+        elif status != s.status or memory.kept or memory.trouble is not None or self._compares(s, memory):
             self._keep(s, status.receipts)
 
-    def _compares(self, memory: _Memory) -> bool:
+    def _compares(self, s: Snapshot, memory: _Memory) -> bool:
         if memory.compare_at is None:
-            wait = random.uniform(0.0, self._spread_seconds)  # noqa: S311 - spreads load
-            memory.compare_at = self._clock() + wait
+            longest = 0.0 if _just_made(s) else self._spread_seconds
+            memory.compare_at = self._clock() + random.uniform(0.0, longest)  # noqa: S311 - spreads load
         return self._clock() >= memory.compare_at
 
     def _keep(self, s: Snapshot, receipts: ReceiptsStatus | None) -> bool:
@@ -206,6 +207,18 @@ def trouble(s: Snapshot, error: ApiError | LineError) -> Trouble:
                 "until it takes them, a rollback does not. See that it and its admission webhooks are well"
             )
             return Trouble(Reason.RECEIPTS_NOT_KEPT, said)
+
+
+def _just_made(s: Snapshot) -> bool:
+    """Whether the last receipt is so young that its maker may have died over it."""
+    if s.status.receipts is None or not s.status.receipts.outbox:
+        return False
+    try:
+        made_at = datetime.fromisoformat(read(s.status.receipts.outbox[-1])["at"])
+        return (s.now - made_at).total_seconds() < _SPREAD_SECONDS
+    except (LineError, KeyError, ValueError, TypeError):
+        # Somebody changed the line: the sooner that is told, the better.
+        return True
 
 
 def _passing(error: ApiError) -> bool:

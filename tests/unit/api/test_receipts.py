@@ -27,7 +27,9 @@ from conductor.api.receipts import (
 NAMES = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJ", min_size=1, max_size=12)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 VALUES = TEXT | st.integers(min_value=0, max_value=2**53 - 1)
-CONTENTS = st.dictionaries(NAMES, VALUES, max_size=8).map(lambda content: {**content, "sequence": 7})
+CONTENTS = st.dictionaries(NAMES, VALUES, max_size=8).map(
+    lambda content: {**content, "sequence": 7, "previous": GENESIS}
+)
 
 
 def test_strings_are_written_as_the_rfc_writes_them() -> None:
@@ -90,6 +92,8 @@ def test_no_character_can_be_taken_out_or_put_in(content: dict[str, Any], data: 
         '{"sequence":1.0}',
         '{"sequence":NaN}',
         '{"sequence":1,"sequence":1}',
+        seal({"sequence": 1})[0],
+        seal({"sequence": True, "previous": GENESIS})[0],
         "[" * 1000,
         '{"sequence":1,"message":"' + "x" * LINE_BYTES + '"}',
         '{"message":"\ud800","sequence":1}',
@@ -101,7 +105,7 @@ def test_what_is_no_receipt_is_refused_in_words(line: str) -> None:
 
 
 def test_members_that_this_version_does_not_know_count_as_well() -> None:
-    line, _ = seal({"sequence": 1, "signature": "of a later version"})
+    line, _ = seal({"sequence": 1, "previous": GENESIS, "signature": "of a later version"})
     assert read(line)["signature"] == "of a later version"
     with pytest.raises(LineError):
         read(line.replace("later", "other"))

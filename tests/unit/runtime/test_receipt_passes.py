@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 from tests.unit.domain.plane import spec
-from tests.unit.domain.story import NAME, NAMESPACE, Inline, Story, checkpoint, installed
+from tests.unit.domain.story import NAME, NAMESPACE, UID, Inline, Story, checkpoint, installed
 from tests.unit.effects.memory_api import Moment, Write
 
 from conductor.adapters.kube import ApiError, Object
@@ -14,9 +14,10 @@ from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.api.receipts import read
+from conductor.api.receipts import read, segment_name
 from conductor.api.status import Phase
 from conductor.api.urls import DEFAULT_URLS
+from conductor.domain.decide import decide
 from conductor.observe.cache import Cache
 from conductor.observe.parsed import Parsed
 from conductor.runtime import metrics
@@ -198,6 +199,19 @@ def test_a_release_at_rest_is_compared_once_in_its_own_time() -> None:
         operator.clock.seconds += 10.0
     assert len(looked) == 1
     assert made(story) == []
+
+
+def test_what_a_former_leader_made_a_moment_ago_is_kept_at_once() -> None:
+    """It may have died between the status and the sink."""
+    story = installed(spec("1.0.0"))
+    last = max(story.kube.list("ConfigMap", NAMESPACE, f"{names.LABEL_RECEIPTS}={NAME}")[0]["data"])
+    segment = segment_name(NAME, UID, 0)
+    story.kube.edit("ConfigMap", NAMESPACE, segment, {"data": {last: None}})
+    sink = ReceiptSink(story.kube, Clock())
+    s = story.observe()
+    sink.after_pass(s, decide(s, sink.known(s)))
+    assert made(story) == ["patch ConfigMap"]
+    assert story.chain(without_status=True).proven
 
 
 def test_what_was_remembered_is_forgotten_with_the_release_and_with_the_lead() -> None:
