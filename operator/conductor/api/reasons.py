@@ -66,6 +66,7 @@ class Reason(StrEnum):
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
     SPEC_REVERTED = "SpecReverted"
+    ROLLBACK_GIVEN_UP = "RollbackGivenUp"
     READINESS_LOST = "ReadinessLost"
     ROUTING_UNPROVEN = "RoutingUnproven"
     ROLLBACK_TO = "RollbackTo"

@@ -135,6 +135,7 @@ class UpgradeStatus(StatusModel):
     took_traffic: bool = False
     expanded: bool = False
     hotfix: bool = False
+    stays: bool = False
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
     failure: Failure | None = None

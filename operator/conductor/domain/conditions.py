@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from conductor.api.reasons import Reason
-from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict, format_instant
+from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict, VerdictStatus, format_instant
 
 _WINDOW_OPEN = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 _MOVING = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.ROLLING_BACK})
@@ -42,16 +42,12 @@ def conditions(
     moving = busy and not (stalled or rejected or unread)
     verdict = upgrade.last_verdict if upgrade else None
     applied, applied_reason = _migrations(status)
+    unserved = settled and reason == Reason.ACTIVE_NOT_SERVING
     wanted: list[tuple[str, Literal["True", "False", "Unknown"], str, str]] = [
-        ("Ready", _flag(settled and not (stalled or rejected or behind)), reason, message),
+        ("Ready", _flag(settled and not (stalled or rejected or behind or unserved)), reason, message),
         ("Reconciling", _flag(moving), reason, message if moving else ""),
         _stalled(status, held=stalled or rejected, unread=unread),
-        (
-            "Healthy",
-            _HEALTH[verdict.verdict] if verdict else ("True" if settled else "Unknown"),
-            str(verdict.verdict) if verdict else ("LastVerdict" if settled else "NotJudgedYet"),
-            verdict.message if verdict else "",
-        ),
+        ("Healthy", *_healthy(verdict, settled=settled, unserved=message if unserved else "")),
         (
             "TrafficConverged",
             _flag(status.traffic.current is not None and status.phase not in _MOVING),
@@ -112,6 +108,16 @@ def _stalled(
     if held or not unread:
         return "Stalled", _flag(held), status.reason or Reason.STARTED, status.message if held else ""
     return "Stalled", "True", Reason.INVALID_SPEC, unread
+
+
+def _healthy(
+    verdict: VerdictStatus | None, *, settled: bool, unserved: str
+) -> tuple[Literal["True", "False", "Unknown"], str, str]:
+    if verdict is not None:
+        return _HEALTH[verdict.verdict], str(verdict.verdict), verdict.message
+    if unserved:
+        return "False", Reason.ACTIVE_NOT_SERVING, unserved
+    return ("True", "LastVerdict", "") if settled else ("Unknown", "NotJudgedYet", "")
 
 
 def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknown"], str]:

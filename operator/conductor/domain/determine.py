@@ -5,6 +5,7 @@ objects, commands to go back), then the phase under way, then the start of somet
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from conductor.api import names
@@ -30,6 +31,7 @@ from conductor.domain.phases.rollback import backing_out, rolling_back
 from conductor.domain.phases.soaking import soaking
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
+from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
@@ -123,7 +125,18 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
     if paused and not isinstance(situation, Waiting | Failing):
         since = {"paused_at": upgrade.paused_at or s.now}
         return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on", changes=since)
-    return situation
+    return _with_what_waits(context, situation)
+
+
+def _with_what_waits(context: Context, situation: Situation) -> Situation:
+    """Whoever asked for another version since the switch is told what it waits for."""
+    s, upgrade = context.s, context.upgrade
+    if not isinstance(situation, Waiting) or s.spec is None or s.status.phase in BEFORE_SWITCH:
+        return situation
+    wanted, version = _wanted(s)
+    if wanted in (None, upgrade.to_revision, upgrade.from_revision):
+        return situation
+    return replace(situation, message=f"{situation.message}; {version} waits for the end of this upgrade")
 
 
 def _resumed(context: Context, paused_at: datetime) -> Advancing:
@@ -153,7 +166,7 @@ def _record_lost(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
 def _change_of_mind(context: Context) -> Failing | None:
     """Commands and spec changes that end this upgrade; the newest word wins over the phase's own work."""
     s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
-    if phase is Phase.CONTRACTING:
+    if phase is Phase.CONTRACTING or upgrade.stays:
         return None
     if (command := commanded(s, upgrade)) is not None:
         return command
@@ -205,9 +218,23 @@ def _steady(s: Snapshot) -> Situation:
         return contract
     if active is not None and wanted == active.hash:
         if objects := superfluous(s):
-            return Acting(delete(s, objects), Reason.CLEANING_UP, "pruning revisions past the limit")
-        return at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
+            return Acting(
+                delete(s, objects), Reason.CLEANING_UP, "removing previews and revisions past the limit"
+            )
+        return _unserved(s, active) or at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
     return _something_new(s, active, wanted, version)
+
+
+def _unserved(s: Snapshot, active: Revision) -> Waiting | None:
+    """Nothing is under way, and yet users are not served: said, although there is nothing here to be done."""
+    lost = lost_readiness(s, active)
+    if lost is None:
+        return None
+    found = trouble(s, active)
+    return Waiting(
+        Reason.ACTIVE_NOT_SERVING,
+        f"{active.version} does not serve: {lost}{f'; {found[1]}' if found else ''}",
+    )
 
 
 def _something_new(s: Snapshot, active: Revision | None, wanted: str, version: str) -> Situation:
@@ -218,7 +245,7 @@ def _something_new(s: Snapshot, active: Revision | None, wanted: str, version: s
         retry = f"{names.ANNOTATION_RETRY}={last.id}" if last else names.ANNOTATION_RETRY
         return Waiting(
             Reason.ROLLED_BACK,
-            f"version {version} is not tried again ({why}); change the spec, or annotate {retry}",
+            f"version {version} is not tried again ({why}); change what runs, or mend that and annotate {retry}",
             stalled=True,
         )
     if s.spec is not None and s.spec.paused:

@@ -38,6 +38,8 @@ from conductor.domain.snapshot import Snapshot
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
 _WARNED = frozenset({Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT})
+#: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
+_SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})
 _TIMELINE_LIMIT = 40
 _COMMANDS_LIMIT = 20
 
@@ -91,7 +93,7 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
         committed = pending is not None and pending.state is ContractState.COMMITTED
         phase = Phase.CONTRACTING if committed else Phase.STABLE
     failed = status.failed_digest
-    if situation.reason in (Reason.STABLE, Reason.CONTRACT_PENDING) and status.upgrade is None:
+    if situation.reason in _SERVES_WHAT_IS_ASKED_FOR and status.upgrade is None:
         failed = ""
     status = status.model_copy(
         update={
@@ -127,7 +129,7 @@ def _advance(s: Snapshot, situation: Advancing) -> Plan:
     if situation.phase is not s.status.phase:
         status = _enter(s, status, situation.phase)
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
-    if situation.phase is Phase.SOAKING and status.upgrade is not None:
+    if status.upgrade is not None and (situation.phase is Phase.SOAKING or status.upgrade.stays):
         status = _converged(s, status, status.upgrade)
     shown = Announcement(situation.reason, f"{situation.phase}: {situation.message}")
     return _finish(s, status, again=True, announcements=(shown,))
@@ -136,7 +138,7 @@ def _advance(s: Snapshot, situation: Advancing) -> Plan:
 def _start(s: Snapshot, situation: Starting) -> Plan:
     sequence = s.status.sequence + 1
     serving = s.status.traffic.current
-    first = s.spec.traffic.current if s.spec else Colour.BLUE
+    first = _standing_colour(s, situation.revision) or (s.spec.traffic.current if s.spec else Colour.BLUE)
     upgrade = UpgradeStatus(
         id=upgrade_id(s.uid, sequence),
         sequence=sequence,
@@ -163,6 +165,12 @@ def _start(s: Snapshot, situation: Starting) -> Plan:
     )
     status = _enter(s, status, situation.phase)
     return _finish(s, status, again=True, announcements=(Announcement(Reason.STARTED, situation.message),))
+
+
+def _standing_colour(s: Snapshot, revision: str) -> Colour | None:
+    """The colour in which pods of that revision stand already: a release that was deleted is installed again."""
+    found = [workload for workload in s.workloads if workload.revision == revision]
+    return max(found, key=lambda workload: workload.replicas).colour if found else None
 
 
 def _fail(s: Snapshot, situation: Failing) -> Plan:

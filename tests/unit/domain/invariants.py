@@ -42,7 +42,8 @@ FORWARD = {
     Phase.SOAKING: {Phase.CLOSING, Phase.STABLE},
     Phase.CLOSING: {Phase.CONTRACTING, Phase.STABLE},
     Phase.CONTRACTING: {Phase.STABLE},
-    Phase.ROLLING_BACK: {Phase.STABLE, Phase.BACKING_OUT},
+    # To Closing where a person lets the candidate stay, because there is nothing to go back to.
+    Phase.ROLLING_BACK: {Phase.STABLE, Phase.BACKING_OUT, Phase.CLOSING},
     Phase.BACKING_OUT: {Phase.STABLE, Phase.PENDING},
 }
 BACK = {Phase.ROLLING_BACK, Phase.BACKING_OUT}

@@ -226,7 +226,7 @@ def test_a_failed_spec_is_remembered_until_it_changes() -> None:
     story.apply(spec("1.1.0", soak="20s"))
     story.settled().long_after(minutes=10)
     assert story.status.last_upgrade == first, "what does not run differently is not tried again"
-    assert "change the spec, or annotate" in story.status.message
+    assert "change what runs, or mend that and annotate" in story.status.message
 
     try_upgrade(story, spec("1.1.1"))
     assert story.status.active_version == "1.1.1"

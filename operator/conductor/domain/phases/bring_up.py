@@ -10,12 +10,14 @@ from conductor.domain.pods import not_ready, trouble, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
-from conductor.domain.versioned import scale
+from conductor.domain.versioned import delete, scale
 
 
 def bringing_up(context: Context) -> Situation:
     """Create one Deployment a pass; workers are held back at zero until the switch."""
     s, to = context.s, context.to
+    if (stale := _other_colour(context)) is not None:
+        return stale
     for component in to.spec.components:
         wanted = wanted_replicas(s, component.name, to, context.from_) if component.services else 0
         workload = s.workload(component.name, to.hash)
@@ -55,6 +57,23 @@ def bringing_up(context: Context) -> Situation:
                 f"creating Service {manifest['metadata']['name']}",
             )
     return Advancing(Phase.MIGRATING, Reason.STARTED, "every pod is ready")
+
+
+def _other_colour(context: Context) -> Acting | None:
+    """A kept revision that comes again may have had the other colour, which is the active one's now.
+
+    Who asks a pod or the traffic ConfigMap for its colour must get the same answer.
+    """
+    s, upgrade = context.s, context.upgrade
+    stale = tuple(
+        ("Deployment", workload.name)
+        for workload in s.workloads
+        if workload.revision == context.to.hash and workload.colour is not upgrade.to_colour
+    )
+    if not stale or not upgrade.from_revision:
+        return None
+    said = f"removing what {context.to.version} left when it was {upgrade.to_colour.other}"
+    return Acting(delete(s, stale), Reason.CLEANING_UP, said)
 
 
 def brought_up_again(context: Context) -> Advancing | None:

@@ -8,6 +8,7 @@ from conductor.api.status import Verdict
 from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, failing_verdict
 from conductor.domain.phases.soaking import after_closing
+from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
@@ -26,13 +27,10 @@ def closing(context: Context) -> Situation:
     s, losing = context.s, context.from_
     if losing is None:
         return after_closing(context)
-    if (found := trouble(s, context.to)) is not None:
-        return Failing(*found)
-    if (lost := lost_readiness(s, context.to)) is not None:
-        return Failing(Reason.READINESS_LOST, lost)
-    verdict = context.verdict()
-    if verdict.verdict is Verdict.UNHEALTHY:
-        return failing_verdict(verdict)
+    if (failing := _failing(context)) is not None:
+        return failing
+    if context.upgrade.stays and (move := hand_over(s, context.to, losing)) is not None:
+        return move
     running = [
         workload
         for component in served_components(losing)
@@ -56,6 +54,21 @@ def closing(context: Context) -> Situation:
     if previews:
         return Acting(delete(s, previews), Reason.CLEANING_UP, "removing the preview Services")
     return after_closing(context)
+
+
+def _failing(context: Context) -> Failing | None:
+    """Why the candidate is taken back even now; where a person let it stay, there is no way back any more."""
+    s = context.s
+    if context.upgrade.stays:
+        return None
+    if (found := trouble(s, context.to)) is not None:
+        return Failing(*found)
+    if (lost := lost_readiness(s, context.to)) is not None:
+        return Failing(Reason.READINESS_LOST, lost)
+    verdict = context.verdict()
+    if verdict.verdict is Verdict.UNHEALTHY:
+        return failing_verdict(verdict)
+    return None
 
 
 def _not_silent(context: Context, noise: str) -> Waiting:

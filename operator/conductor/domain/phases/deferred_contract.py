@@ -82,10 +82,10 @@ def asked_for(s: Snapshot, wanted: str) -> Situation | None:
     if pending is None or not possible(s, pending) or older(wanted, pending.to):
         return None
     if pending.state is ContractState.PENDING and approved(s, pending.id, "contract"):
-        return _commit(pending, "approved")
+        return _commit(pending, "was approved")
     again = s.annotations.get(names.ANNOTATION_RETRY) == f"{pending.id}/contract/{pending.attempt}"
     if pending.state is ContractState.FAILED and again:
-        return _commit(pending, "tried again")
+        return _commit(pending, "is tried again")
     return None
 
 
@@ -103,14 +103,17 @@ def at_rest(s: Snapshot) -> Waiting | None:
             stalled=True,
         )
     if not possible(s, pending):
-        message = f"{serves} and needs what the contract step of {pending.to} removes; that waits until it serves again"
+        message = (
+            f"{serves} and needs what the contract step of {pending.to} removes; that waits until "
+            f"{pending.to} or later serves again"
+        )
     else:
         message = f"{serves}; the contract step of {pending.to} is still to come: {how_to_run(s, pending)}"
     return Waiting(Reason.CONTRACT_PENDING, message)
 
 
 def _commit(pending: PendingContract, why: str) -> Advancing:
-    message = f"the contract step of {pending.to} was {why}; nothing older can serve from here on"
+    message = f"the contract step of {pending.to} {why}; nothing older can serve from here on"
     return Advancing(Phase.CONTRACTING, Reason.CONTRACTING, message, _intent(pending))
 
 
@@ -125,8 +128,8 @@ def _intent(pending: PendingContract) -> dict[str, Any]:
 
 def question(context: Context) -> Situation | None:
     """In Preflight: does this upgrade bring migrations, and may another contract step go before them?"""
-    s, pending, migrations = context.s, context.s.status.pending_contract, context.spec.migrations
-    if pending is None or migrations is None or not possible(s, pending):
+    s, pending, migrations = context.s, _before_this(context), context.spec.migrations
+    if pending is None or migrations is None:
         return None
     if (move := attend(s, context.upgrade, migrations, "inspect")) is not None:
         if isinstance(move, Waiting) and move.stalled:
@@ -157,8 +160,8 @@ def question(context: Context) -> Situation | None:
 
 def intent_of_next(context: Context) -> dict[str, Any]:
     """Changes that commit the pending step as this upgrade leaves Preflight; none where it does not go first."""
-    pending = context.s.status.pending_contract
-    if pending is None or context.spec.migrations is None or not possible(context.s, pending):
+    pending = _before_this(context)
+    if pending is None or context.spec.migrations is None:
         return {}
     outcome = read(job_of(context.s, context.upgrade, "inspect"), "inspect")
     return {} if outcome.status.state in _NOTHING_TO_DO else _intent(pending)
@@ -182,6 +185,14 @@ def first(context: Context) -> Situation | None:
         Outcome.REFUSED,
         {"pending_contract": _failed(pending, outcome)},
     )
+
+
+def _before_this(context: Context) -> PendingContract | None:
+    """The pending step, where it can and may go first: neither what serves nor what comes needs what it removes."""
+    pending = context.s.status.pending_contract
+    if pending is None or not possible(context.s, pending) or older(context.to.version, pending.to):
+        return None
+    return pending
 
 
 def _goes_first(context: Context, pending: PendingContract) -> bool:

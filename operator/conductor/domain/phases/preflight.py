@@ -196,7 +196,12 @@ def preflight(context: Context) -> Situation:
     if (asked := question(context)) is not None:
         return asked
     following = Phase.EXPANDING if context.spec.migrations else Phase.BRINGING_UP
-    changes = {"step_at": None, **intent_of_next(context)}
+    first = intent_of_next(context)
+    changes = {"step_at": None, **first}
+    said = "preflight passed"
+    if first:
+        floor = first["schema_floor"]
+        said += f"; the contract step of {floor} goes first, and nothing older can serve from here on"
     if context.from_ is not None and lost_readiness(s, context.from_) is not None:
         changes["hotfix"] = True
-    return Advancing(following, Reason.STARTED, "preflight passed", changes)
+    return Advancing(following, Reason.STARTED, said, changes)

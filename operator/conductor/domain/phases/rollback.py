@@ -4,6 +4,7 @@ Decided and done from the release, Services, Pods and EndpointSlices alone; no s
 """
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 from conductor.api import names
@@ -11,7 +12,7 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
 from conductor.domain.dispute import put_back
 from conductor.domain.nodes import unless_followed
-from conductor.domain.phases.context import Context
+from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.switching import publish_colour
@@ -25,6 +26,8 @@ from conductor.domain.versioned import delete, scale
 
 #: How long a full standby is waited for before half of it will do: users are on a bad version.
 _FULL_STANDBY_PATIENCE = timedelta(seconds=20)
+#: What a person may approve where the rollback's target cannot serve.
+STAY = "stay"
 
 
 def rolling_back(context: Context) -> Situation:
@@ -37,7 +40,7 @@ def rolling_back(context: Context) -> Situation:
         return move
     if not pointing_at(context.s, target):
         if (hold := _target_not_ready(context, target)) is not None:
-            return hold
+            return _unless_given_up(context, target, hold)
         return Acting(
             switch_to(context.s, target),
             Reason.SWITCHING,
@@ -70,6 +73,22 @@ def _unless_hopeless(context: Context, target: Revision, waiting: Waiting) -> Wa
     if found is None:
         return waiting
     return Waiting(found[0], f"{waiting.message}; {found[1]}", stalled=True)
+
+
+def _unless_given_up(context: Context, target: Revision, hold: Situation) -> Situation:
+    """A target that cannot serve may never do so: a person may let users stay where they are."""
+    to = context.to
+    if not (isinstance(hold, Waiting) and hold.stalled and pointing_at(context.s, to)):
+        return hold
+    if not context.approved(STAY):
+        way_out = f"; mend it, or let {to.version} stay and go forward from there: "
+        return replace(hold, message=hold.message + way_out + approval(context.s, context.upgrade.id, STAY))
+    return Advancing(
+        Phase.CLOSING,
+        Reason.ROLLBACK_GIVEN_UP,
+        f"{to.version} stays, as approved: {target.version} cannot take its users back",
+        {"stays": True, "failure": None, "decided_at": None},
+    )
 
 
 def backing_out(context: Context) -> Situation:
@@ -143,6 +162,9 @@ def _trim_surge(context: Context, target: Revision) -> Acting | None:
 
 def _remove_candidate(context: Context) -> Situation | None:
     s, to = context.s, context.to
+    if all(entry.phase is not Phase.BRINGING_UP for entry in context.upgrade.timeline):
+        # Nothing of it was made by this upgrade; what a kept revision left is not its to remove.
+        return None
     objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision == to.hash]
     objects += [
         ("Service", name)

@@ -113,6 +113,15 @@ def _wave(served: Sequence[Pod], known: int) -> Sequence[Pod]:
 
 def after_closing(context: Context) -> Situation:
     """Contract if it is due, else the end; a deferred contract is named."""
+    if context.upgrade.stays:
+        said = f"{context.to.version} stays: {context.upgrade.from_} could not take its users back"
+        pending = left_for_later(context)
+        return Ending(
+            Outcome.SUCCEEDED,
+            Reason.ROLLBACK_GIVEN_UP,
+            said,
+            {"pending_contract": pending} if pending else {},
+        )
     if contract_due(context):
         return Advancing(Phase.CONTRACTING, Reason.CONTRACTING, "the rollback window is closed")
     if (pending := left_for_later(context)) is not None:

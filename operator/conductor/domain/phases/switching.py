@@ -54,7 +54,10 @@ def switching(context: Context) -> Situation:
     gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
     if gap is not None:
         if s.now - since > _PROOF_PATIENCE:
-            return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, gap)
+            unproven = (
+                f"{gap}; see that spec.verification.http fits {to.version}, and what else answers there"
+            )
+            return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, unproven)
         return Waiting(Reason.PROVING_ROUTING, gap, s.now + _PROOF_POLL)
     if (move := hand_over(s, to, context.from_)) is not None:
         if isinstance(move, Waiting) and (found := trouble(s, to)) is not None:
