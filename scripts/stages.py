@@ -67,7 +67,11 @@ LINT = (
     Stage("dependencies", python("scripts/scan_dependencies.py")),
 )
 # Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
-LONG_UNIT = ("tests/unit/controlplane", "tests/unit/domain/test_crashes.py")
+LONG_UNIT = (
+    "tests/unit/controlplane",
+    "tests/unit/domain/test_crashes.py",
+    "tests/unit/domain/test_golden.py",
+)
 UNIT = (
     Stage("unit tests", python("-m", "pytest", "tests/unit", *(f"--ignore={path}" for path in LONG_UNIT))),
 )

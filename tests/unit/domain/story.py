@@ -148,9 +148,11 @@ class Story:
         """Tell in the log what comes from outside."""
         self._log.event(self.now, text)
 
-    def begin(self) -> "Story":
-        """The log begins here."""
+    def begin(self, before: str = "") -> "Story":
+        """The log begins here; `before` says what went before."""
         self._log.begin(self.now)
+        if before:
+            self.note(f"(before: {before})")
         return self
 
     # what there is
@@ -272,7 +274,11 @@ class Story:
         quiet = 0
         for _ in range(_MOST_TURNS):
             decided = self.turn()
-            busy = decided is not None and (decided.again or decided.status.upgrade is not None)
+            busy = decided is not None and (
+                decided.again
+                or decided.status.upgrade is not None
+                or decided.status.phase is Phase.CONTRACTING
+            )
             quiet = 0 if busy else quiet + 1
             if quiet >= 2:
                 return self

@@ -15,12 +15,14 @@ from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.api.spec import Colour
 from conductor.domain.plan import Plan, upgrade_id
-from conductor.domain.situation import Situation
+from conductor.domain.situation import Refusing, Situation
 from conductor.domain.snapshot import Snapshot
 
 #: Follow from the version in every spec that stories use.
 _GO_WITH_THE_VERSION = ("components", "migrations")
-_LONGEST_VALUE = 100
+_LONGEST_VALUE = 150
+#: A message longer than this is shortened where it is repeated.
+_LONG, _SHORT = 80, 40
 
 
 class Log:
@@ -36,21 +38,31 @@ class Log:
         self._uid = uid
         self._begun_at = now
         self._last = ""
+        self._told: list[str] = []
         self._names: dict[str, str] = {}
 
     def begin(self, now: datetime) -> None:
         """Forget what was told so far: the story begins here."""
         self.lines.clear()
+        self._told.clear()
         self._begun_at, self._last = now, ""
 
     def decision(self, now: datetime, s: Snapshot, situation: Situation, decided: Plan) -> None:
         """One line for a pass."""
-        words = f"{type(situation).__name__.lower():9} {decided.status.reason}: {decided.status.message}"
-        effect = f" | {decided.effect.name} {decided.effect.subject}" if decided.effect else ""
+        reason, message = decided.status.reason, decided.status.message
+        if isinstance(situation, Refusing):
+            reason, message = situation.reason, situation.message
+        words = f"{type(situation).__name__.lower():9} {reason}: {message}"
+        effect = (
+            f" | {decided.effect.name} {_cut(self._readable(decided.effect.subject))}"
+            if decided.effect
+            else ""
+        )
         self._learn(s)
         said = self._readable(words + effect)
         if (told := f"{s.status.phase} {said}") != self._last:
-            self._line(now, f"{s.status.phase:13}  {self._users(s):20}  {said}")
+            short = self._shortened(said, self._readable(message))
+            self._line(now, f"{s.status.phase:13}  {self._users(s):20}  {short}")
         self._last = told
 
     def event(self, now: datetime, text: str) -> None:
@@ -60,6 +72,14 @@ class Log:
 
     def _line(self, now: datetime, text: str) -> None:
         self.lines.append(f"{(now - self._begun_at).total_seconds():7.1f}s  {text}".rstrip())
+
+    def _shortened(self, said: str, message: str) -> str:
+        """A long message that was told in full is not told again."""
+        for told in self._told:
+            said = said.replace(told, f"{told[:_SHORT]}…")
+        if len(message) > _LONG and message not in self._told:
+            self._told.append(message)
+        return said
 
     def _users(self, s: Snapshot) -> str:
         """By colour: ready pods that users are led to, of all ready pods behind Services."""
@@ -115,5 +135,8 @@ def changes(former: Mapping[str, Any], spec: Object) -> str:
 
 
 def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
+    return _cut(value if isinstance(value, str) else json.dumps(value, separators=(", ", ": ")))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

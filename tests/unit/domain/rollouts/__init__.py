@@ -1,0 +1,1 @@
+"""Stories that are written down as golden logs, by what they are about. Their docstrings are the logs' titles."""
