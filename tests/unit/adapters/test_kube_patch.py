@@ -23,7 +23,7 @@ REFUSAL = {
     "details": {},
     "code": 422,
 }
-PATCH = [
+PATCH: list[dict[str, Any]] = [
     {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
     {"op": "replace", "path": "/spec/selector", "value": {"app": "mc"}},
 ]
