@@ -19,8 +19,8 @@ GENESIS = "0" * 64
 SEGMENT_LINES = 100
 #: No line is longer (bytes of UTF-8); a full segment stays far below the megabyte that a ConfigMap may hold.
 LINE_BYTES = 2048
-#: Receipts that a status holds at most until the sink has them.
-OUTBOX_LINES = 64
+#: Receipts that a status holds at most until the sink has them: more than a rollback of sixteen components makes.
+OUTBOX_LINES = 128
 
 _KEY_DIGITS = 10
 
