@@ -33,7 +33,7 @@ from conductor.runtime.reflectors import expected, reflectors
 from conductor.runtime.samples import BackgroundSamples
 from conductor.runtime.shards import Shards
 from conductor.runtime.sight import Sight
-from conductor.runtime.turns import Turns
+from conductor.runtime.turns import Key, Turns
 
 _log = structlog.get_logger(__name__)
 _WORKERS = 8
@@ -159,7 +159,7 @@ class Operator:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.turns = Turns(time.monotonic)
+        self.turns: Turns[Key] = Turns(time.monotonic)
         outbound = Outbound.of_this_pod()
         self.kube = Kube.connect()
         nodes = (

@@ -34,6 +34,18 @@ DECISION_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
     registry=REGISTRY,
 )
+SAMPLE_LATE_SECONDS = Histogram(
+    "mc_sample_wait_seconds",
+    "Seconds from when a release's Prometheus was due to be asked to when it was",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+PROBE_LATE_SECONDS = Histogram(
+    "mc_probe_wait_seconds",
+    "Seconds from when a request of ours was due to when it was sent",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
 LOOKS = Counter(
     "mc_looks_total",
     "What passes decided on: what the watches showed, or a fresh read of everything",

@@ -26,24 +26,24 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def turns(clock: HandClock) -> Turns:
+def turns(clock: HandClock) -> Turns[Key]:
     return Turns(clock)
 
 
-def taken(turns: Turns) -> Key:
+def taken(turns: Turns[Key]) -> Key:
     turn = turns.take()
     assert turn is not None
     return turn[0]
 
 
-def test_what_is_asked_for_is_taken_once(turns: Turns) -> None:
+def test_what_is_asked_for_is_taken_once(turns: Turns[Key]) -> None:
     turns.ask(A)
     turns.ask(A)
     assert taken(turns) == A
     assert turns.waiting() == 0
 
 
-def test_the_earlier_time_wins_in_either_order(turns: Turns, clock: HandClock) -> None:
+def test_the_earlier_time_wins_in_either_order(turns: Turns[Key], clock: HandClock) -> None:
     turns.ask(A, 60)
     turns.ask(A, 5)
     turns.ask(A, 30)
@@ -53,7 +53,7 @@ def test_the_earlier_time_wins_in_either_order(turns: Turns, clock: HandClock) -
     assert turns.waiting() == 0, "the later ones are answered with it"
 
 
-def test_who_is_due_first_comes_first_and_lateness_is_told(turns: Turns, clock: HandClock) -> None:
+def test_who_is_due_first_comes_first_and_lateness_is_told(turns: Turns[Key], clock: HandClock) -> None:
     turns.ask(A, 10)
     turns.ask(B, 2)
     clock.now += 12
@@ -61,7 +61,7 @@ def test_who_is_due_first_comes_first_and_lateness_is_told(turns: Turns, clock: 
     assert turns.take() == (A, 2.0)
 
 
-def test_a_release_under_way_is_not_taken_again_until_it_is_done(turns: Turns) -> None:
+def test_a_release_under_way_is_not_taken_again_until_it_is_done(turns: Turns[Key]) -> None:
     turns.ask(A)
     assert taken(turns) == A
     turns.ask(A)
@@ -71,7 +71,7 @@ def test_a_release_under_way_is_not_taken_again_until_it_is_done(turns: Turns) -
     assert taken(turns) == A
 
 
-def test_turns_that_were_asked_for_earlier_since_take_no_room(turns: Turns, clock: HandClock) -> None:
+def test_turns_that_were_asked_for_earlier_since_take_no_room(turns: Turns[Key], clock: HandClock) -> None:
     others = [("prod", f"r{number}") for number in range(50)]
     for other in others:
         turns.ask(other, 7200)
@@ -86,12 +86,22 @@ def test_turns_that_were_asked_for_earlier_since_take_no_room(turns: Turns, cloc
     assert {taken(turns) for _ in others} == set(others)
 
 
-def test_a_negative_delay_is_now(turns: Turns) -> None:
+def test_what_nobody_asks_for_any_more_is_not_taken(turns: Turns[Key], clock: HandClock) -> None:
+    turns.ask(A, 5)
+    turns.ask(B, 6)
+    turns.forget(A)
+    turns.forget(("prod", "never asked for"))
+    clock.now += 10
+    assert turns.take() == (B, 4.0)
+    assert turns.waiting() == 0
+
+
+def test_a_negative_delay_is_now(turns: Turns[Key]) -> None:
     turns.ask(A, -5)
     assert turns.take() == (A, 0.0)
 
 
-def test_closing_sends_everybody_home_even_with_turns_left(turns: Turns) -> None:
+def test_closing_sends_everybody_home_even_with_turns_left(turns: Turns[Key]) -> None:
     got: list[object] = []
     waiters = [threading.Thread(target=lambda: got.append(turns.take())) for _ in range(3)]
     for waiter in waiters:
@@ -104,7 +114,7 @@ def test_closing_sends_everybody_home_even_with_turns_left(turns: Turns) -> None
     assert turns.take() is None
 
 
-def test_a_waiting_worker_is_woken_by_an_earlier_turn(turns: Turns) -> None:
+def test_a_waiting_worker_is_woken_by_an_earlier_turn(turns: Turns[Key]) -> None:
     got: list[object] = []
     turns.ask(A, 3600)
     waiter = threading.Thread(target=lambda: got.append(turns.take()))
@@ -114,7 +124,7 @@ def test_a_waiting_worker_is_woken_by_an_earlier_turn(turns: Turns) -> None:
     assert got == [(B, 0.0)]
 
 
-def test_many_workers_never_pass_one_release_at_once_and_lose_no_turn(turns: Turns) -> None:
+def test_many_workers_never_pass_one_release_at_once_and_lose_no_turn(turns: Turns[Key]) -> None:
     keys = [("prod", f"r{number}") for number in range(5)]
     running: set[Key] = set()
     clashes: list[Key] = []
