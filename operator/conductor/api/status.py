@@ -81,6 +81,8 @@ class TrafficStatus(StatusModel):
     switched_at: Instant | None = None
     converged_at: Instant | None = None
     reversions: int = 0
+    #: Resource versions that the last switch was decided on, by Service: where one has not moved, nobody changed it.
+    intended: dict[str, Short] = Field(default_factory=dict)
 
 
 class VerdictStatus(StatusModel):

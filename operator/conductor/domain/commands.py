@@ -19,11 +19,18 @@ def commanded(s: Snapshot, upgrade: UpgradeStatus) -> Failing | None:
     by_script = s.annotations.get(names.ANNOTATION_ROLLED_BACK_BY) == f"script/{upgrade.id}"
     if by_script and upgrade.from_revision in s.revisions:
         return Failing(Reason.ROLLED_BACK_BY_SCRIPT, "scripts/rollback.sh took the traffic back")
+    if _nowhere_to_go(upgrade):
+        return None
     if s.annotations.get(names.ANNOTATION_ROLLBACK) == upgrade.id:
         return Failing(Reason.ROLLBACK_REQUESTED, "a rollback was asked for by annotation")
     if s.annotations.get(names.ANNOTATION_ABORT) == upgrade.id:
         return Failing(Reason.ABORTED, "an abort was asked for by annotation", Outcome.ABORTED)
     return None
+
+
+def _nowhere_to_go(upgrade: UpgradeStatus) -> bool:
+    """Whether users may be on a first install: to take it back would be to take their last pods away."""
+    return upgrade.took_traffic and not upgrade.from_revision
 
 
 def refused(s: Snapshot) -> Refusing | None:
@@ -62,6 +69,12 @@ def _given(s: Snapshot) -> Iterator[tuple[str, str]]:
 def _reply(s: Snapshot, command: str, value: str) -> tuple[Reason, str] | None:
     upgrade, last = s.status.upgrade, s.status.last_upgrade
     if upgrade is not None and upgrade.id == value:
+        if _nowhere_to_go(upgrade):
+            return (
+                Reason.COMMAND_REFUSED,
+                f"{command} of {value} is refused: before {upgrade.to} there was no version to go back to, and its "
+                "Services may have users; go forward with a corrected version, or delete the release",
+            )
         if s.status.phase is not Phase.CONTRACTING:
             return None
         return (

@@ -3,11 +3,11 @@
 A person who has settled it may say so by `retry`: it is answered twice more then.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.domain.effects import SwitchServices
+from conductor.domain.effects import ServicePatch, SwitchServices
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Situation, Waiting
@@ -21,8 +21,7 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
     """Point Services back at the revision that should serve; None where they do."""
     if missing_services(s, active) or pointing_at(s, active):
         return None
-    switch = switch_to(s, active)
-    astray = [patch for patch in switch.patches if patch.selector != patch.former_selector]
+    astray = _astray(s, active)
     if not astray:
         return None
     name = astray[0].service
@@ -33,6 +32,12 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
             f"Service {name} was changed by {others}, and {active.version} has no ready pod of {short} to point it "
             "back at; it is never pointed at nothing",
             stalled=True,
+        )
+    if not _by_others(s, astray):
+        return Acting(
+            SwitchServices(tuple(astray), s.epoch),
+            Reason.TRAFFIC_REVERTED,
+            f"pointing Service {name} at {active.version}, which was decided and not done yet",
         )
     reversions = s.status.traffic.reversions
     retry = f"{_upgrade_id(s)}/traffic/{reversions}"
@@ -51,6 +56,23 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
         f"Service {name} was changed by {others}; pointing it back at {active.version}",
         {"reversions": reversions + 1},
     )
+
+
+def undone(s: Snapshot, revision: Revision) -> bool:
+    """Whether somebody undid a switch to that revision; False where a crash or a conflict kept it from being made."""
+    return not missing_services(s, revision) and _by_others(s, _astray(s, revision))
+
+
+def _astray(s: Snapshot, revision: Revision) -> list[ServicePatch]:
+    return [patch for patch in switch_to(s, revision).patches if patch.selector != patch.former_selector]
+
+
+def _by_others(s: Snapshot, astray: Sequence[ServicePatch]) -> bool:
+    intended = s.status.traffic.intended
+    if all(intended.get(patch.service) == patch.resource_version for patch in astray):
+        return False
+    owners = {manager for patch in astray for manager in s.services[patch.service].managers}
+    return owners != {names.FIELD_MANAGER}
 
 
 def _upgrade_id(s: Snapshot) -> str:

@@ -21,7 +21,7 @@ from conductor.api.status import (
     VerdictStatus,
 )
 from conductor.domain.conditions import conditions
-from conductor.domain.effects import ClaimObjects, Effect
+from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -114,7 +114,10 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
     changes["intent"] = Intent(effect=situation.effect.name, subject=situation.effect.subject[:250], at=s.now)
     reversions = changes.pop("reversions", s.status.traffic.reversions)
     status = _with_upgrade(s.status, changes)
-    traffic = status.traffic.model_copy(update={"reversions": reversions})
+    update: dict[str, Any] = {"reversions": reversions}
+    if isinstance(situation.effect, SwitchServices):
+        update["intended"] = {patch.service: patch.resource_version for patch in situation.effect.patches}
+    traffic = status.traffic.model_copy(update=update)
     status = status.model_copy(
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
     )
@@ -158,7 +161,7 @@ def _start(s: Snapshot, situation: Starting) -> Plan:
             "candidate_revision": situation.revision,
             "failed_digest": "",
             "migrations": None,
-            "traffic": s.status.traffic.model_copy(update={"reversions": 0}),
+            "traffic": s.status.traffic.model_copy(update={"reversions": 0, "intended": {}}),
             "reason": Reason.STARTED,
             "message": situation.message,
         }

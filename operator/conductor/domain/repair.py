@@ -4,7 +4,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import Colour
 from conductor.api.status import Outcome, Phase
-from conductor.domain.effects import ApplyObject, CreateObject
+from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.preflight import record
@@ -90,7 +90,7 @@ def _deployment(s: Snapshot, revision: Revision, colour: Colour, *, workers: boo
             s.name, s.namespace, revision, component, colour=colour, replicas=replicas
         )
         return Acting(
-            ApplyObject(manifest),
+            CreateObject(manifest),
             Reason.REPAIRING,
             f"Deployment {manifest['metadata']['name']} was deleted by somebody; creating it again",
         )

@@ -1,15 +1,18 @@
 """Defects that tests/model found, told again as stories on the real gatherer and effects."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import spec, worker_component
-from tests.unit.domain.story import NAMESPACE, Story, installed
+from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
+from tests.unit.effects.memory_api import Moment, Write
 
-from conductor.adapters.kube import Object
+from conductor.adapters.kube import ConflictError, Object
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
+from conductor.effects.make import make
 
 OLD, NEW = "1.0.0", "1.1.0"
 
@@ -143,3 +146,72 @@ def test_a_service_that_somebody_switches_a_moment_before_us_is_proven_like_our_
     assert story.upgrade.switched_at is not None
     assert story.upgrade.took_traffic
     assert story.serving() == {NEW}
+
+
+class Conflicts:
+    """The first patches of Services fail, dry or not, as where somebody else writes to them all the time."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self, moment: Moment, write: Write) -> None:
+        if moment == "before" and write.verb == "patch" and write.kind == "Service" and self.left:
+            self.left -= 1
+            raise ConflictError(409, "Conflict", "the object has been modified")
+
+
+def test_a_switch_that_is_not_made_is_nobodys_reversion() -> None:
+    story = upgrading(Phase.SWITCHING)
+    story.kube.fault = Conflicts(5)
+    story.settled()
+
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.outcome is Outcome.SUCCEEDED
+    assert story.status.traffic.reversions == 0
+    assert not any("TrafficReverted" in line for line in story.log)
+
+
+def test_a_switch_that_waited_is_proven_from_when_it_is_made() -> None:
+    story = upgrading(Phase.SWITCHING)
+    story.kube.fault = Conflicts(1)
+    story.turn()
+    decided = story.upgrade.switched_at
+    story.now += timedelta(minutes=2)
+    story.until(Phase.SOAKING)
+
+    assert decided is not None
+    assert story.upgrade.switched_at is not None
+    assert story.upgrade.switched_at - decided >= timedelta(minutes=2)
+
+
+def test_one_reversion_is_counted_once_however_often_its_answer_fails() -> None:
+    story = upgrading(Phase.SOAKING, lambda version: spec(version, soak="60s"))
+    point(story, OLD)
+    story.kube.fault = Conflicts(5)
+    story.wait(5)
+
+    assert story.serving() == {NEW}
+    assert story.status.traffic.reversions == 1
+
+
+def test_a_first_install_that_may_have_users_is_not_taken_away_by_a_command() -> None:
+    story = Story(spec(OLD)).until(Phase.SWITCHING)
+    story.turn()
+    id_ = story.upgrade.id
+    story.annotate(names.ANNOTATION_ABORT, id_)
+    story.settled()
+
+    assert story.serving() == {OLD}
+    assert f"abort={id_}" in story.status.handled_commands
+    assert story.condition("Ready")[0] == "True"
+
+
+def test_a_creation_that_comes_too_late_does_not_set_the_size_of_what_runs() -> None:
+    story = upgrading(Phase.BRINGING_UP, with_worker)
+    story.until(lambda: "worker/1.1.0" in story.deployments())
+    late = next(effect for effect in story.effects if "worker-green" in effect.subject)
+    story.until(Phase.SOAKING)
+    assert story.deployments()["worker/1.1.0"] == 1
+    make(story.kube, NAMESPACE, NAME, late)
+
+    assert story.deployments()["worker/1.1.0"] == 1

@@ -180,7 +180,7 @@ def test_an_effect_that_was_given_up_failed_with_the_error_of_its_last_try() -> 
     story.settled()
     failed = [receipt for receipt in receipts(story) if receipt.get("result") == Result.FAILED]
     assert [(item["effect"], item["reason"], item["message"]) for item in failed] == [
-        ("ApplyObject", "Forbidden", "quota used up")
+        ("CreateObject", "Forbidden", "quota used up")
     ]
 
 

@@ -3,7 +3,7 @@
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
-from conductor.domain.effects import ApplyObject
+from conductor.domain.effects import ApplyObject, CreateObject
 from conductor.domain.manifests import preview_service
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import not_ready, trouble, wanted_replicas
@@ -26,7 +26,8 @@ def bringing_up(context: Context) -> Situation:
                 s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=wanted
             )
             return Acting(
-                ApplyObject(manifest),
+                # Not applied: a leader that was deposed with this in its hand must not set the size of what runs.
+                CreateObject(manifest),
                 Reason.CREATING_GREEN,
                 f"creating Deployment {manifest['metadata']['name']}",
             )
