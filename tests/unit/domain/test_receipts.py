@@ -14,6 +14,8 @@ from conductor.api import names
 from conductor.api.parse import parse_status
 from conductor.api.receipts import OUTBOX_LINES, Kind, Result
 from conductor.api.status import Outcome, Phase
+from conductor.domain.observed import CUT
+from conductor.runtime.receipt_sink import ReceiptSink
 
 Receipt = Any
 
@@ -223,6 +225,29 @@ def test_a_lost_answer_is_made_good_by_what_is_there() -> None:
         if receipt["kind"] == Kind.OUTCOME and receipt.get("reason")
     ]
     assert told == [(Result.DONE, "Observed")]
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["upgrade", "rollback"])
+def test_what_nobody_told_is_found_in_place_for_every_effect(
+    bad: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the operator died after each of its effects, and its successor had nothing to claim."""
+    monkeypatch.setattr(ReceiptSink, "reported", lambda *_: None)
+    ramp = traffic(ramp=[{"weight": 40, "hold": "5s"}])
+    story = Story(plane("1.0.0", traffic=ramp, deletionPolicy="Delete")).settled()
+    story.apply(plane("1.1.0", traffic=ramp, deletionPolicy="Delete"))
+    story.until(Phase.SOAKING).wait(4)
+    if bad:
+        story.health["1.1.0"] = BAD
+    story.settled()
+    story.kube.delete(names.KIND, NAMESPACE, NAME)
+    while not story.gone:
+        story.turn()
+    outcomes = [receipt for receipt in receipts(story) if receipt["kind"] == Kind.OUTCOME]
+    assert {receipt["effect"] for receipt in outcomes} >= {effect.name for effect in story.effects}
+    lost = [item for item in outcomes if (item["result"], item.get("reason")) != (Result.DONE, "Observed")]
+    # A list of objects that was too long to be written whole cannot be looked for.
+    assert not [item for item in lost if CUT not in item["subject"]]
 
 
 # no room, no end, other operators
