@@ -6,20 +6,19 @@ from collections.abc import Callable
 
 import pytest
 from tests.unit.domain.machinery import Behaviour
-from tests.unit.domain.plane import api_component, migrations, spec, worker_component
 from tests.unit.domain.process import OperatorDiedError
+from tests.unit.domain.rollouts.under_crashes import REPLAYS, Replay, plane
 from tests.unit.domain.story import BAD, BROKEN, GOOD, NAMESPACE, SILENT, SLOW, Story, installed
 from tests.unit.effects.memory_api import Moment, Write
 
 from conductor.adapters.kube import ApiError
 from conductor.api import names
 from conductor.api.receipts import Result
-from conductor.api.status import Outcome, Phase
+from conductor.api.status import Outcome
 
-
-def plane(version: str) -> dict[str, object]:
-    components = [api_component(version, replicas=2), worker_component(version)]
-    return spec(version, components=components, migrations=migrations(version))
+#: One of so many writes is tried, each time another moment of it; the real cluster tries all of them.
+_EVERY = 3
+_NEVER = 10_000
 
 
 class Death:
@@ -91,27 +90,24 @@ def told(story: Story) -> tuple[object, ...]:
     return phases, sorted(done, key=str)
 
 
-def tell(bad: bool, death: Death | None = None) -> Story:
-    story = installed(plane("1.0.0"))
-    story.kube.fault = death
-    story.apply(plane("1.1.0"))
-    if bad:
-        story.until(Phase.SOAKING)
-        story.health["1.1.0"] = BAD
-    for _ in range(3):
+def replayed(replay: Replay, death: Death | None = None) -> Story:
+    story = replay(death)
+    for _ in range(2):
         story.settled()
     return story
 
 
-@pytest.mark.parametrize("bad", [False, True], ids=["upgrade", "rollback"])
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_crash_at_any_write_comes_to_the_same_end(bad: bool, moment: Moment) -> None:
-    plain = tell(bad)
-    wanted = ends_like(plain)
-    writes = len([write for write in plain.kube.writes if not write.dry_run])
-    for number in range(random.Random(f"{bad}{moment}").randrange(13), writes, 13):
-        death = Death(number, moment)
-        assert ends_like(tell(bad, death)) == wanted, f"died {moment} write {number}"
+@pytest.mark.parametrize("replay", REPLAYS, ids=lambda replay: replay.__name__)
+def test_a_crash_at_any_write_comes_to_the_same_end(replay: Replay) -> None:
+    plain = Death(_NEVER, "before")
+    wanted = ends_like(replayed(replay, plain))
+    writes = _NEVER - plain.left
+    assert writes > 10
+    begun_at = random.Random(replay.__name__).randrange(_EVERY)
+    moments: tuple[Moment, ...] = ("before", "after")
+    for turn, number in enumerate(range(begun_at, writes, _EVERY)):
+        moment = moments[turn % 2]
+        assert ends_like(replayed(replay, Death(number, moment))) == wanted, f"died {moment} write {number}"
 
 
 def _nothing(story: Story) -> None:
