@@ -205,7 +205,8 @@ class Story:
     def chain(self, *, without_status: bool = False) -> Chain:
         """The receipts so far; without the status as whoever comes after the release finds them."""
         receipts = None if without_status or self.gone else self.status.receipts
-        return chain_of(self.kube, NAMESPACE, NAME, UID, receipts)
+        uid = UID if self.gone else self.release["metadata"]["uid"]
+        return chain_of(self.kube, NAMESPACE, NAME, uid, receipts)
 
     # time
 

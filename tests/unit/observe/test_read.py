@@ -102,6 +102,7 @@ def test_a_ready_pod() -> None:
     )
     assert found.created_at == datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     assert (found.waiting_reason, found.unschedulable) == ("", "")
+    assert found.running
 
 
 def test_a_pod_on_its_way_out() -> None:
@@ -252,6 +253,36 @@ def test_a_job_whose_image_cannot_be_pulled_says_so_while_it_runs() -> None:
     found = read.job(job(), [job_pod(waiting=waiting)])
     assert (found.succeeded, found.failed, found.message) == (False, False, "ImagePullBackOff: not found")
     assert read.job({"metadata": {"name": "mc-u1-expand-1"}}, []).message == ""
+
+
+RUNNING: Json = {"running": {}}
+CREATING: Json = {"waiting": {"reason": "ContainerCreating"}}
+PULLING: Json = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
+
+
+@pytest.mark.parametrize(
+    ("container", "started", "waiting"),
+    [
+        ({"state": RUNNING}, True, ""),
+        ({"state": {"terminated": {"exitCode": 1, "reason": "Error"}}}, True, ""),
+        ({"state": {"terminated": {"exitCode": 128, "reason": "StartError"}}}, False, ""),
+        ({"state": CREATING}, False, ""),
+        ({"state": PULLING}, False, "ErrImagePull"),
+        ({"state": PULLING, "lastState": {"terminated": {"exitCode": 1}}}, True, "ErrImagePull"),
+    ],
+)
+def test_whether_a_jobs_container_ever_ran(container: Json, started: bool, waiting: str) -> None:
+    pod = job_pod()
+    pod["status"] = {"containerStatuses": [container]}
+    found = read.job(job(), [pod])
+    assert (found.started, found.waiting_reason, found.ended) == (started, waiting, False)
+
+
+def test_an_ended_job_whose_pods_are_gone_may_have_done_anything() -> None:
+    assert read.job(job("Failed"), []).started
+    assert not read.job(job(), []).started
+    evicted = job_pod() | {"status": {"phase": "Failed"}}
+    assert read.job(job("Failed"), [evicted]).started
 
 
 def test_a_recorded_revision() -> None:

@@ -112,7 +112,7 @@ def expand_deadline() -> Told:
 
 def backout_fails() -> Told:
     """A backout that fails is for a person: mend and retry it, or let the expanded schema stay."""
-    told = []
+    told: list[tuple[str, Story]] = []
     for heading in ("mended and tried again", "the expanded schema is left as it is"):
         story = installed(data("1.0.0"))
         story.machinery.jobs |= {"expand": [FAILED], "backout": [FAILED, {"state": "backed-out"}]}

@@ -69,15 +69,19 @@ def soak_unhealthy() -> Told:
 
 def soak_without_data() -> Told:
     """No data in the soak neither goes on nor back, unless switchHealth.noData is Rollback."""
-    told = []
-    for policy in ("Wait", "Rollback"):
-        story = installed(small("1.0.0"))
-        story.apply(small("1.1.0", traffic=traffic(switchHealth={"noData": policy})))
-        story.until(lambda story=story: "rollback window open" in story.status.message)
-        story.begin("an upgrade that goes well, until Soaking")
-        health(story, "1.1.0", SILENT, "no series of 1.1.0")
-        told.append((f"noData: {policy}", story.wait(30) if policy == "Wait" else story.settled()))
-    return told
+    return [
+        ("noData: Wait", _without_data("Wait").wait(30)),
+        ("noData: Rollback", _without_data("Rollback").settled()),
+    ]
+
+
+def _without_data(policy: str) -> Story:
+    story = installed(small("1.0.0"))
+    story.apply(small("1.1.0", traffic=traffic(switchHealth={"noData": policy})))
+    story.until(Phase.SOAKING).until(lambda: "rollback window open" in story.status.message)
+    story.begin("an upgrade that goes well, until Soaking")
+    health(story, "1.1.0", SILENT, "no series of 1.1.0")
+    return story
 
 
 def closing_never_silent() -> Told:
@@ -106,34 +110,27 @@ def contract_fails_then_retry() -> Told:
 
 def target_not_ready() -> Told:
     """A rollback whose target cannot serve holds traffic where it is, and a person decides what comes of it."""
-    told = []
-    for heading in (
-        "the standby comes back",
-        "the new version stays, as approved",
-        "half of a standby will do",
-    ):
-        story = under_way(Phase.SOAKING)
-        if heading.startswith("half"):
-            _keep_half(story)
-        pods(
-            story,
-            "1.0.0",
-            Behaviour(waiting="ImagePullBackOff"),
-            "those that are new cannot pull their image",
-        )
-        story.wait(5)
-        health(story, "1.1.0", BAD, "5 % of what 1.1.0 answers are errors")
-        story.until(Phase.ROLLING_BACK)
-        if heading.startswith("half"):
-            story.until(lambda story=story: story.serving() == {"1.0.0"}).wait(5)
-        else:
-            story.long_after(minutes=30)
-        if not heading.startswith("the new"):
-            well_again(story, "1.0.0")
-        if heading.startswith("the new"):
-            approve(story, story.upgrade.id, "stay")
-        told.append((heading, story.settled()))
-    return told
+    back, stays, half = _without_target(), _without_target(), under_way(Phase.SOAKING)
+    well_again(back.long_after(minutes=30), "1.0.0")
+    approve(stays.long_after(minutes=30), stays.upgrade.id, "stay")
+    _keep_half(half)
+    _target_gone(half).until(lambda: half.serving() == {"1.0.0"}).wait(5)
+    well_again(half, "1.0.0")
+    return [
+        ("the standby comes back", back.settled()),
+        ("the new version stays, as approved", stays.settled()),
+        ("half of a standby will do", half.settled()),
+    ]
+
+
+def _without_target() -> Story:
+    return _target_gone(under_way(Phase.SOAKING))
+
+
+def _target_gone(story: Story) -> Story:
+    pods(story, "1.0.0", Behaviour(waiting="ImagePullBackOff"), "those that are new cannot pull their image")
+    health(story.wait(5), "1.1.0", BAD, "5 % of what 1.1.0 answers are errors")
+    return story.until(Phase.ROLLING_BACK)
 
 
 def _keep_half(story: Story) -> None:
