@@ -8,6 +8,7 @@ The last line is the sum of what pytest reported, in pytest's own form.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from cluster.errors import ClusterError
 from cluster.interface import chosen_way
@@ -30,16 +33,19 @@ PYTEST_SUMMARY = re.compile(
 )
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)")
 FAILING = ("failed", "error", "skipped")
+SECOND_INSTANCE = "aside"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of a run."""
+    """One command of a run. What stands in `beside` runs at the same time, in order, on the second cluster."""
 
     name: str
     command: tuple[str, ...]
     sets_up: bool = False
     cleans_up: bool = False
+    beside: tuple[Stage, ...] = ()
+    second: bool = False
 
 
 @dataclass
@@ -81,20 +87,32 @@ CLUSTER_UP = (
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
 )
 CLUSTER_DOWN = Stage("cluster down", ("scripts/cluster.sh", "down"), cleans_up=True)
-E2E_COMMAND = (
-    "scripts/cluster.sh",
-    "exec",
-    "python",
-    "-m",
-    "pytest",
-    "tests/e2e",
-    "--durations=0",
-    "--durations-min=5",
+E2E_PYTEST = ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e", "--durations=0")
+E2E_COMMAND = (*E2E_PYTEST, "--durations-min=5", "-m")
+# Most of an e2e test is waiting: three files at a time share the cluster and the operator.
+TOGETHER = Stage(
+    "e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos", "-n", "3", "--dist", "loadfile")
 )
-# Most of an e2e test is waiting: two files at a time share the cluster and the operator.
-E2E = (
-    Stage("e2e tests, two at a time", (*E2E_COMMAND, "-m", "not alone", "-n", "2", "--dist", "loadfile")),
-    Stage("e2e tests, one at a time", (*E2E_COMMAND, "-m", "alone and not chaos")),
+E2E_ONE_CLUSTER = (TOGETHER, Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")))
+# Tests that cannot share an operator share the time: half of them run on a cluster of their own. It comes up
+# meanwhile, with what can wait left to those who cannot.
+SECOND_DOWN = Stage("second cluster down", ("scripts/cluster.sh", "down"), cleans_up=True, second=True)
+E2E_TWO_CLUSTERS = (
+    replace(
+        TOGETHER,
+        beside=(
+            Stage("second cluster up", ("nice", "scripts/cluster.sh", "up"), second=True),
+            Stage("second cluster's images", ("nice", "scripts/cluster.sh", "images", "all"), second=True),
+        ),
+    ),
+    Stage(
+        "e2e tests, one at a time",
+        (*E2E_COMMAND, "alone and not chaos and not elsewhere"),
+        beside=(
+            Stage("e2e tests, elsewhere", (*E2E_COMMAND, "elsewhere and not chaos"), second=True),
+            SECOND_DOWN,
+        ),
+    ),
 )
 # Holds the API server's audit log of this run against what the chart grants: only the local way has one.
 PRIVILEGES = Stage("privileges", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/privileges"))
@@ -103,8 +121,11 @@ PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
 RUNS: dict[str, tuple[Stage, ...]] = {
     "lint": LINT,
     "test-unit": UNIT,
-    "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E, PRIVILEGES),
-    "test": (PACKAGES, *LINT, *UNIT, *DATABASE, *CLUSTER_UP, *E2E, PRIVILEGES, CLUSTER_DOWN),
+    "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN),
+    "test": (
+        *(PACKAGES, *LINT, *UNIT, *DATABASE),
+        *(*CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
+    ),
 }
 
 
@@ -112,8 +133,10 @@ def applicable(stages: tuple[Stage, ...], way: Callable[[], str]) -> tuple[tuple
     """The stages that can be run on this way to a cluster, and what is to be said of those that cannot."""
     if PRIVILEGES not in stages or (chosen := way()) == "local":
         return stages, []
-    kept = tuple(stage for stage in stages if stage is not PRIVILEGES)
-    return kept, [
+    local_only = {PRIVILEGES, SECOND_DOWN, *E2E_TWO_CLUSTERS}
+    first = stages.index(E2E_TWO_CLUSTERS[0])
+    before, after = stages[:first], tuple(stage for stage in stages[first:] if stage not in local_only)
+    return (*before, *E2E_ONE_CLUSTER, *after), [
         f"{PRIVILEGES.name}: not run, the way {chosen} to a cluster has no audit log; nothing is shown by it"
     ]
 
@@ -122,37 +145,54 @@ class Runner:
     """Runs stages one after the other and passes an interruption on to the one that runs."""
 
     def __init__(self) -> None:
-        self.child: subprocess.Popen[str] | None = None
+        self.children: set[subprocess.Popen[str]] = set()
         self.interrupted = False
         started = datetime.now(UTC).isoformat()
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MC_RUN_STARTED": started}
 
     def interrupt(self, signum: int, _frame: FrameType | None) -> None:
         self.interrupted = True
-        if self.child is not None and self.child.poll() is None:
-            os.killpg(self.child.pid, signum)
+        for child in list(self.children):
+            if child.poll() is None:
+                os.killpg(child.pid, signum)
 
-    def run(self, stage: Stage) -> Result:
-        print(f"\n--- {stage.name}", flush=True)
+    def run(self, stage: Stage) -> list[Result]:
+        """The stage's result, and those of what ran beside it; their output comes after its own."""
+        with ThreadPoolExecutor(1) as aside:
+            beside = aside.submit(lambda: [self.run_quietly(other) for other in stage.beside])
+            result = self.run_one(stage, sys.stdout)
+        for _, said in beside.result():
+            sys.stdout.write(said)
+        return [result, *(other for other, _ in beside.result())]
+
+    def run_quietly(self, stage: Stage) -> tuple[Result, str]:
+        told = io.StringIO()
+        return self.run_one(stage, told), told.getvalue()
+
+    def run_one(self, stage: Stage, told: TextIO) -> Result:
+        print(f"\n--- {stage.name}", file=told, flush=True)
         started = time.monotonic()
         counts: Counter[str] = Counter()
-        self.child = subprocess.Popen(
+        instance = {"MC_CLUSTER_INSTANCE": SECOND_INSTANCE} if stage.second else {}
+        with subprocess.Popen(
             stage.command,
             cwd=ROOT,
-            env=self.environment,
+            env=self.environment | instance,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
-        )
-        assert self.child.stdout is not None
-        for line in self.child.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            counts.update(pytest_counts(line))
-        exit_code = self.child.wait()
+        ) as child:
+            self.children.add(child)
+            assert child.stdout is not None
+            for line in child.stdout:
+                told.write(line)
+                told.flush()
+                counts.update(pytest_counts(line))
+            exit_code = child.wait()
+        self.children.discard(child)
         return Result(stage, time.monotonic() - started, exit_code, counts)
 
     def run_all(self, stages: tuple[Stage, ...], *, keep: bool) -> list[Result]:
@@ -163,9 +203,9 @@ class Runner:
                 continue
             if (stopped or self.interrupted) and not stage.cleans_up:
                 continue
-            result = self.run(stage)
-            results.append(result)
-            stopped = stopped or (stage.sets_up and result.exit_code != 0)
+            ended = self.run(stage)
+            results += ended
+            stopped = stopped or any(result.stage.sets_up and result.exit_code != 0 for result in ended)
         return results
 
 

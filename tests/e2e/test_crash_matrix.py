@@ -13,7 +13,12 @@ from harness.stories import PodinfoRoundTrip
 
 REVISION = "maestro-conductor.io/revision"
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(420), pytest.mark.usefixtures("no_other_operator")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.elsewhere,
+    pytest.mark.timeout(420),
+    pytest.mark.usefixtures("no_other_operator"),
+]
 
 
 @pytest.fixture

@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STORY = "tests/e2e/test_podinfo.py::test_a_first_install_serves_and_is_removed_where_that_is_asked_for"
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(240), pytest.mark.usefixtures("kube")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.elsewhere,
+    pytest.mark.timeout(240),
+    pytest.mark.usefixtures("kube"),
+]
 
 
 def test_a_story_runs_with_nothing_but_a_kubeconfig(tmp_path: Path) -> None:

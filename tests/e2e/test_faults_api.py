@@ -23,7 +23,7 @@ PHASES = ("Preflight", "BringingUp", "Migrating", "Verifying", "Switching", "Soa
 #: Long enough to stand still in; the others pass in a moment, and are cut off with their neighbours.
 LONG_PHASES = {"BringingUp", "Verifying", "Switching", "Soaking", "Closing"}
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.elsewhere, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from scripts import stages
 @pytest.mark.parametrize("way", ["kind", "existing"])
 def test_privileges_are_not_passed_where_they_cannot_be_compared(way: str) -> None:
     kept, notes = stages.applicable(stages.RUNS["test"], lambda: way)
-    assert set(stages.RUNS["test"]) - set(kept) == {stages.PRIVILEGES}
+    assert stages.PRIVILEGES not in kept
     assert notes == [
         f"privileges: not run, the way {way} to a cluster has no audit log; nothing is shown by it"
     ]
@@ -20,7 +20,23 @@ def test_privileges_are_compared_after_every_e2e_test() -> None:
         kept, notes = stages.applicable(stages.RUNS[run], lambda: "local")
         assert notes == []
         after = kept.index(stages.PRIVILEGES)
-        assert all(kept.index(stage) < after for stage in stages.E2E)
+        assert all(kept.index(stage) < after for stage in stages.E2E_TWO_CLUSTERS)
+
+
+@pytest.mark.parametrize("way", ["kind", "existing"])
+def test_one_cluster_runs_what_two_share(way: str) -> None:
+    kept, _ = stages.applicable(stages.RUNS["test"], lambda: way)
+    assert [stage for stage in kept if "tests/e2e" in stage.command] == list(stages.E2E_ONE_CLUSTER)
+    assert not any(stage.second or stage.beside for stage in kept)
+    assert kept[-1] is stages.CLUSTER_DOWN
+
+
+def test_what_runs_beside_a_stage_counts_and_is_told_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    beside = stages.Stage("other", ("sh", "-c", "echo $MC_CLUSTER_INSTANCE; exit 3"), second=True)
+    ended = stages.Runner().run(stages.Stage("one", ("echo", "first"), beside=(beside,)))
+    assert [(result.stage.name, result.exit_code) for result in ended] == [("one", 0), ("other", 3)]
+    said = capsys.readouterr().out
+    assert said.split("\n")[1:] == ["--- one", "first", "", "--- other", stages.SECOND_INSTANCE, ""]
 
 
 def test_what_needs_no_cluster_asks_for_no_way() -> None:
