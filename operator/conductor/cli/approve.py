@@ -7,13 +7,16 @@ import argparse
 from conductor.api.names import ANNOTATION_APPROVE
 from conductor.cli.asking import Request, ask, check_id, release_named
 from conductor.cli.options import CommandError, Releases, Terminal, add_command
+from conductor.cli.view import Pending, Release, Upgrade
 
 HELP = "let an upgrade go on that waits for a person"
 DESCRIPTION = (
     "Without a step it approves the one that the upgrade waits for. "
-    "A step that is named may be approved ahead of time."
+    "A step that is named may be approved ahead of time; a contract step that was left for later is approved by its "
+    "name only. `stay` and `keep-expanded` are ways out for an upgrade that is taken back and cannot go on."
 )
-STEPS = ("switch", "contract")
+AHEAD = ("switch", "contract")
+STEPS = (*AHEAD, "stay", "keep-expanded")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +28,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, releases: Releases, out: Terminal) -> int:
     release = release_named(releases, arguments.name)
-    name = f"{release.namespace}/{release.name}"
-    if release.upgrade is None:
-        raise CommandError(f"nothing to approve: no upgrade of {name} is under way ({release.phase})")
-    check_id(release, release.upgrade, arguments.upgrade)
-    step = arguments.step or release.awaits_approval
-    if not step:
-        raise CommandError(
-            f"{name} does not wait for an approval ({release.phase}: {release.message or release.reason}); "
-            f"to approve ahead of time, name the step: {' or '.join(STEPS)}"
-        )
+    meant, step = what_waits(release, arguments.step)
+    check_id(release, meant, arguments.upgrade)
     request = Request(
         ANNOTATION_APPROVE,
-        f"{release.upgrade.id}/{step}",
-        f"approved the {step} of {release.upgrade.to_version} (upgrade {release.upgrade.id})",
+        f"{meant.id}/{step}",
+        f"approved the {step} of {meant.to_version} (upgrade {meant.id})",
     )
     return ask(releases, release, request, arguments, out)
+
+
+def what_waits(release: Release, step: str | None) -> tuple[Upgrade | Pending, str]:
+    """Whose step is approved, and which."""
+    name = f"{release.namespace}/{release.name}"
+    said = f"{release.phase}: {release.message or release.reason}"
+    pending = release.pending if release.pending is not None and release.pending.state == "Pending" else None
+    if pending is not None and (release.upgrade is None or release.reason == "ContractPending"):
+        if step == "contract" or (step is None and release.awaits_approval):
+            return pending, "contract"
+        if release.upgrade is None:
+            raise CommandError(
+                f"{name}: the contract step of {pending.to_version} is left for later, and there is no way back after "
+                "it; to run it now, name it: contract"
+            )
+    if release.upgrade is None:
+        raise CommandError(f"nothing to approve: no upgrade of {name} is under way ({release.phase})")
+    step = step or release.awaits_approval
+    if not step:
+        raise CommandError(
+            f"{name} does not wait for an approval ({said}); to approve ahead of time, name the step: "
+            f"{' or '.join(AHEAD)}"
+        )
+    if step not in AHEAD and step != release.way_out:
+        raise CommandError(f"{step} is no way out of what {name} is in ({said}); look at `status`")
+    return release.upgrade, step

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from conductor.cli.options import NOT_UPGRADED, OK, CommandError, Releases, Terminal
-from conductor.cli.view import FAILED_OUTCOMES, Release, Upgrade, read_release
+from conductor.cli.view import FAILED_OUTCOMES, Pending, Release, Upgrade, read_release
 from conductor.cli.watch import exit_code, follow
 
 
@@ -25,7 +25,7 @@ def release_named(releases: Releases, name: str) -> Release:
     return read_release(releases.get(name))
 
 
-def check_id(release: Release, meant: Upgrade, given: str | None) -> None:
+def check_id(release: Release, meant: Upgrade | Pending, given: str | None) -> None:
     """Refuses a command that was meant for another upgrade than the one it would reach."""
     if given is None or given == meant.id:
         return

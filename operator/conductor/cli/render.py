@@ -89,7 +89,10 @@ def release_mark(release: Release) -> str:
         return "bad"
     if release.phase in ("RollingBack", "BackingOut"):
         return "back"
-    return "now" if release.under_way else "good"
+    if release.under_way:
+        return "now"
+    ready = release.conditions.get("Ready")
+    return "warn" if ready is not None and ready.status != "True" else "good"
 
 
 def field(label: str, value: str) -> str:
@@ -263,11 +266,15 @@ def next_steps(release: Release, style: Style) -> list[str]:
     steps = []
     if release.awaits_approval:
         steps.append(f"{command('approve', release.awaits_approval)}   (it waits for you)")
+    if release.way_out:
+        steps.append(f"{command('approve', release.way_out)}   (where it cannot be mended)")
+    if release.upgrade is None and release.reason == "ContractPending":
+        steps.append(f"{command('approve', 'contract')}   (there is no way back after it)")
     if release.holds("RollbackWindowOpen"):
         steps.append(f"{command('rollback')}   (moves traffic back)")
     elif release.upgrade is not None and release.phase in UPGRADE_PHASES[:5]:
         steps.append(f"{command('abort')}   (users have not met the new version)")
-    if release.stalled:
+    if release.stalled and release.way_out != "stay":
         steps.append(f"{command('retry')}   (or change the spec)")
     if release.under_way:
         steps.append(f"{command('watch')}   (until it ends)")

@@ -7,12 +7,13 @@ import argparse
 from conductor.api.names import ANNOTATION_RETRY
 from conductor.cli.asking import Request, ask, check_id, release_named
 from conductor.cli.options import CommandError, Releases, Terminal, add_command
-from conductor.cli.view import FAILED_OUTCOMES, Release, Upgrade
+from conductor.cli.view import FAILED_OUTCOMES, Pending, Release, Upgrade
 
 HELP = "try once more what has failed"
 DESCRIPTION = (
     "A failed version is not tried again until its spec changes, or until this is asked for. While the contract or "
-    "the backout step of an upgrade is stuck, it asks for another attempt at that step."
+    "the backout step of an upgrade is stuck, it asks for another attempt at that step; while somebody else keeps "
+    "pointing a Service elsewhere, it says that this is settled."
 )
 #: Phases whose Job a person lets run again, and the verb of that Job.
 STUCK_VERBS = {"Contracting": "contract", "BackingOut": "backout"}
@@ -29,9 +30,17 @@ def run(arguments: argparse.Namespace, releases: Releases, out: Terminal) -> int
     return ask(releases, release, Request(ANNOTATION_RETRY, value, said), arguments, out)
 
 
-def what_failed(release: Release) -> tuple[Upgrade, str, str]:
+def what_failed(release: Release) -> tuple[Upgrade | Pending, str, str]:
     """The upgrade that is tried again, the annotation's value, and what to say."""
     name = f"{release.namespace}/{release.name}"
+    known = release.upgrade or release.last
+    if known is not None and release.stalled and release.reason == "TrafficRevertedByOthers":
+        value = f"{known.id}/traffic/{release.reversions}"
+        return known, value, "asked to point the Services back once more"
+    pending = release.pending
+    if release.upgrade is None and pending is not None and release.reason == "ContractFailed":
+        value = f"{pending.id}/contract/{pending.attempt}"
+        return pending, value, f"asked for another attempt at contract (upgrade {pending.id})"
     if release.upgrade is not None:
         verb = STUCK_VERBS.get(release.phase)
         if verb is None or not release.stalled:

@@ -24,6 +24,7 @@ BEFORE_THE_SWITCH = frozenset(UPGRADE_PHASES[: UPGRADE_PHASES.index("Ramping")])
     "Bootstrapping",
 }
 WAITING_FOR_A_START = frozenset({"Paused"})
+WAYS_OUT = {"RollbackTargetNotReady": "stay", "BackoutFailed": "keep-expanded"}
 FAILED_OUTCOMES = frozenset({"RolledBack", "Refused", "Aborted"})
 
 
@@ -78,6 +79,17 @@ class Upgrade:
 
 
 @dataclass(frozen=True)
+class Pending:
+    """A contract step that its upgrade left for later."""
+
+    id: str
+    from_version: str
+    to_version: str
+    state: str
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Release:
     namespace: str
     name: str
@@ -93,11 +105,12 @@ class Release:
     conditions: dict[str, Condition]
     upgrade: Upgrade | None
     last: Upgrade | None
-    contract_pending: tuple[str, ...]
+    pending: Pending | None
+    reversions: int
 
     @property
     def under_way(self) -> bool:
-        return self.upgrade is not None or not self.seen
+        return self.upgrade is not None or not self.seen or self.phase == "Contracting"
 
     @property
     def at_rest(self) -> bool:
@@ -116,10 +129,19 @@ class Release:
 
     @property
     def awaits_approval(self) -> str:
-        """The step that waits for a person: switch, contract, or nothing."""
-        if self.upgrade is None or self.reason != "AwaitingApproval":
+        """The step that an upgrade waits for a person with: switch, contract, or nothing."""
+        if self.upgrade is None:
+            return ""
+        if self.reason == "ContractPending":
+            return "contract"
+        if self.reason != "AwaitingApproval":
             return ""
         return "switch" if self.phase in BEFORE_THE_SWITCH else "contract"
+
+    @property
+    def way_out(self) -> str:
+        """What a person may approve where an upgrade that is taken back cannot go on."""
+        return WAYS_OUT.get(self.reason, "") if self.upgrade is not None and self.stalled else ""
 
 
 def instant(value: object) -> datetime | None:
@@ -176,6 +198,18 @@ def read_upgrade(data: Mapping[str, Any] | None) -> Upgrade | None:
     )
 
 
+def read_pending(data: Mapping[str, Any] | None) -> Pending | None:
+    if not data:
+        return None
+    return Pending(
+        id=text(data, "id"),
+        from_version=text(data, "from"),
+        to_version=text(data, "to"),
+        state=text(data, "state") or "Pending",
+        attempt=int(data.get("attempt") or 1),
+    )
+
+
 def read_release(item: Mapping[str, Any]) -> Release:
     metadata = item.get("metadata") or {}
     spec = item.get("spec") or {}
@@ -201,5 +235,6 @@ def read_release(item: Mapping[str, Any]) -> Release:
         conditions={condition.type: condition for condition in conditions},
         upgrade=read_upgrade(status.get("upgrade")),
         last=read_upgrade(status.get("lastUpgrade")),
-        contract_pending=tuple((status.get("migrations") or {}).get("contractPending") or ()),
+        pending=read_pending(status.get("pendingContract")),
+        reversions=int(traffic.get("reversions") or 0),
     )

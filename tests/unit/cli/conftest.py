@@ -227,9 +227,74 @@ def unseen() -> Json:
     return item
 
 
+def contract_pending() -> Json:
+    """1.1.0 serves at rest, its contract step was left for later."""
+    item = stable()
+    item["spec"]["version"] = "1.1.0"
+    item["status"] |= {
+        "reason": "ContractPending",
+        "message": "1.1.0 serves; the contract step of 1.1.0 is still to come",
+        "activeVersion": "1.1.0",
+        "pendingContract": {
+            "id": "u2-bbbbbbbbbb",
+            "from": "1.0.0",
+            "to": "1.1.0",
+            "revision": "bbbbbbbbbb",
+            "policy": "Manual",
+            "state": "Pending",
+            "attempt": 1,
+        },
+    }
+    return item
+
+
+def contract_failed_at_rest() -> Json:
+    """The same, approved, and its second attempt failed."""
+    item = contract_pending()
+    item["status"] |= {"reason": "ContractFailed", "message": "the contract step of 1.1.0 failed"}
+    item["status"]["pendingContract"] |= {"state": "Failed", "attempt": 2}
+    item["status"]["conditions"][2]["status"] = "True"
+    return item
+
+
+def target_not_ready() -> Json:
+    """1.1.0 is to be taken back, and 1.0.0 cannot take its users."""
+    item = soaking()
+    item["status"] |= {
+        "phase": "RollingBack",
+        "reason": "RollbackTargetNotReady",
+        "message": "1.0.0 has 0 of 2 pods of api ready",
+    }
+    item["status"]["conditions"][2] |= {"status": "True", "message": item["status"]["message"]}
+    item["status"]["conditions"][5]["status"] = "False"
+    return item
+
+
+def disputed() -> Json:
+    """Somebody else keeps pointing a Service elsewhere."""
+    item = soaking()
+    item["status"] |= {
+        "reason": "TrafficRevertedByOthers",
+        "message": "Service mc-api: changed by helm 3 times",
+    }
+    item["status"]["traffic"]["reversions"] = 2
+    item["status"]["conditions"][2]["status"] = "True"
+    return item
+
+
 CASES: dict[str, Callable[[], Json]] = {
     case.__name__: case
-    for case in (stable, soaking, ramping, waiting_for_approval, rolled_back, contracting, unseen)
+    for case in (
+        stable,
+        soaking,
+        ramping,
+        waiting_for_approval,
+        rolled_back,
+        contracting,
+        unseen,
+        contract_pending,
+        target_not_ready,
+    )
 }
 
 
