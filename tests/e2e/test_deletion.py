@@ -26,7 +26,8 @@ def spec(version: str) -> dict[str, object]:
         podinfo.release_spec(version, OPTIONS),
         deletionPolicy="Delete",
         traffic__switchHealth__missRate=0.05,
-        traffic__ramp=[{"weight": 50, "hold": "5s"}],
+        # One of three pods cannot be reached by scaling: a pod is told not to serve, and later to serve again.
+        traffic__ramp=[{"weight": 34, "hold": "5s"}, {"weight": 50, "hold": "5s"}],
         components__0__template__spec__containers__0__envFrom=[{"configMapRef": {"name": SETTINGS}}],
     )
 
@@ -63,7 +64,8 @@ def test_a_ramp_a_failed_migration_and_then_nothing_is_left(kube: Kube, test_nam
         summary = users.stop()
     assert not summary.faults(), summary.line()
     assert "Ramping" in recorder.phases()
-    assert any(status["traffic"].get("green") == 50 for _, status in recorder.seen if status.get("traffic"))
+    shares = {status["traffic"].get("green") for _, status in recorder.seen if status.get("traffic")}
+    assert {34, 50} <= shares, shares
 
     refused = changed(
         spec("6.9.2"),

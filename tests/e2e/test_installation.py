@@ -128,6 +128,7 @@ def test_a_namespaced_operator_looks_after_its_namespace_and_no_other(kube: Kube
         release.wait_settled(OLD_VERSION, deadline_seconds=90)
         assert "status" not in elsewhere.read()
         assert kube.objects("Deployment", other) == []
+    assert "orbidden" not in operator_install.logs(kube), "it asked for something that it may not"
 
 
 def test_without_the_policy_the_operator_itself_refuses_a_url(kube: Kube, namespaced: str) -> None:
