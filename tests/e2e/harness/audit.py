@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.grants import Right
 #: Set by scripts/stages.py: what happened before it is no part of the run.
 RUN_STARTED = "MC_RUN_STARTED"
 FORBIDDEN = "forbid"
+_UNINSTALLED = "uninstalled.jsonl"
 
 
 class AuditError(Exception):
@@ -57,6 +59,28 @@ def log_directory() -> Path:
     return InstancePaths(os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)).audit
 
 
+@contextmanager
+def uninstalling() -> Iterator[None]:
+    """The chart is taken away in this block: helm removes the roles first, and what the pod asks for until its end
+    is refused then. Noted down on the local way, the only one with a log."""
+    begun = datetime.now(UTC)
+    try:
+        yield
+    finally:
+        if chosen_way() == "local":
+            with (log_directory() / _UNINSTALLED).open("a") as notes:
+                notes.write(json.dumps([begun.isoformat(), datetime.now(UTC).isoformat()]) + "\n")
+
+
+def _uninstalled(directory: Path) -> list[tuple[datetime, datetime]]:
+    notes = directory / _UNINSTALLED
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    return [
+        (datetime.fromisoformat(begun), datetime.fromisoformat(ended))
+        for begun, ended in map(json.loads, lines)
+    ]
+
+
 def recorded(user: str, directory: Path, since: datetime | None = None) -> Record:
     """All that `user` asked for, since a moment or since the cluster started. Raises AuditError."""
     files = sorted(directory.glob("audit*.log"))
@@ -65,10 +89,15 @@ def recorded(user: str, directory: Path, since: datetime | None = None) -> Recor
     allowed: set[Use] = set()
     forbidden: set[Use] = set()
     seen = 0
+    without_rights = _uninstalled(directory)
     for entry in _entries(files):
         if entry["user"]["username"] != user or (since and _time(entry) < since):
             continue
         seen += 1
+        if _decision(entry) == FORBIDDEN and any(
+            begun <= _time(entry) <= ended for begun, ended in without_rights
+        ):
+            continue
         (forbidden if _decision(entry) == FORBIDDEN else allowed).update(uses(entry))
     if not seen:
         raise AuditError(f"{user} asked for nothing in {directory}" + (f" since {since}" if since else ""))

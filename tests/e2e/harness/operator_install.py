@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.audit import uninstalling
 from harness.kube import Kube, Object
 from harness.waiting import wait_available, wait_for_objects
 
@@ -50,8 +51,9 @@ def install(kube: Kube, *, values: Sequence[str] = (), chart: Path = CHART) -> N
 
 def uninstall(kube: Kube) -> None:
     """Uninstall the chart and wait until the operator's pods are gone. The CRD and all releases stay."""
-    helm("uninstall", HELM_RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", f"{HELM_SECONDS}s")
-    _wait_no_pods(kube)
+    with uninstalling():
+        helm("uninstall", HELM_RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", f"{HELM_SECONDS}s")
+        _wait_no_pods(kube)
 
 
 def is_installed(kube: Kube) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.audit import AuditError, Use, log_directory, recorded, uses
+from harness.audit import AuditError, Use, log_directory, recorded, uninstalling, uses
 from harness.grants import Grant, Right, beyond, granted, unused
 
 USER = "system:serviceaccount:conductor-system:conductor"
@@ -85,6 +85,18 @@ def test_what_is_refused_for_lack_of_rights_is_told_apart(tmp_path: Path) -> Non
     found = recorded(USER, written(tmp_path, refused))
     assert [str(use) for use in found.forbidden] == ["get secrets in namespace prod"]
     assert not found.allowed
+
+
+def test_what_is_refused_while_the_chart_is_taken_away_is_no_want_of_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.audit.log_directory", lambda: tmp_path)
+    monkeypatch.setattr("harness.audit.chosen_way", lambda: "local")
+    refused = {"annotations": {"authorization.k8s.io/decision": "forbid"}}
+    with uninstalling():
+        within = entry("get", "pods", stageTimestamp=datetime.now(UTC).isoformat(), **refused)
+    log = written(tmp_path, within, entry("get", "secrets", **refused))
+    assert [str(use) for use in recorded(USER, log).forbidden] == ["get secrets in namespace prod"]
 
 
 def test_only_the_run_itself_counts(tmp_path: Path) -> None:
