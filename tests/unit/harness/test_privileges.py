@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.audit import AuditError, Use, log_directory, recorded, uninstalling, uses
 from harness.grants import Grant, Right, beyond, granted, unused
 
