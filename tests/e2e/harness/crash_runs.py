@@ -58,6 +58,8 @@ class Lane(Generic[S_co]):
         self.story = story
         self.rig = control
         self._undisturbed: Telling | None = None
+        #: A chain goes on from telling to telling, and so does what a storm left in it.
+        self._stormed = False
 
     @property
     def undisturbed(self) -> Telling:
@@ -89,6 +91,7 @@ class Lane(Generic[S_co]):
         self.rig.set_faults()
         self.story.set_out()
         deaths, began, at = len(self.rig.deaths()), time.monotonic(), datetime.now(UTC)
+        self._stormed = self._stormed or any(fault.each_once for fault in faults)
         with LoadRun(self.kube, self.story.load(), name="crash-users") as users:
             since = self.rig.begin()
             self.rig.set_faults(*faults)
@@ -104,7 +107,7 @@ class Lane(Generic[S_co]):
         own = [item for item in self.rig.deaths()[deaths:] if not item["killed_at"]]
         wrong += [f"the operator ended of itself with exit code {item['exit_code']}" for item in own]
         wrong += self._defects(at)
-        wrong += complaints(self.story.release)
+        wrong += complaints(self.story.release, may_fold=self._stormed)
         seen = self.rig.seen(since)
         return Telling(
             story=self.story.name,

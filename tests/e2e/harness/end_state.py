@@ -18,6 +18,8 @@ from harness.releases import KIND
 LABEL_RELEASE = "maestro-conductor.io/release"
 LABEL_REVISION = "maestro-conductor.io/revision"
 LABEL_UPGRADE = "maestro-conductor.io/upgrade"
+#: Makes each telling's pods others than the one's before, so that it is an upgrade at all.
+TELLING = "telling"
 EPOCH = "maestro-conductor.io/epoch"
 DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
 KINDS = ("Service", "Deployment", "ControllerRevision", "ConfigMap", "Job")
@@ -107,7 +109,16 @@ def normalised(kind: str, obj: Object) -> Json:
         kept |= {"labels": _own(kept["labels"]), "args": container.get("args"), "ended": ended}
     else:
         kept |= {key: obj[key] for key in ("data", "immutable") if key in obj}
-    return kept
+    found: Json = _without_telling(kept)
+    return found
+
+
+def _without_telling(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_telling(item) for key, item in value.items() if key != TELLING}
+    if isinstance(value, list):
+        return [_without_telling(item) for item in value]
+    return value
 
 
 def _own(labels: Mapping[str, str]) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conductor.api import names
-from conductor.api.receipts import Link
+from conductor.api.receipts import Kind, Link
 from conductor.domain.chain import Chain, Entry, verify
 from harness.releases import Release
 
@@ -24,11 +24,18 @@ def chain_of(release: Release) -> Chain:
     return verify(release.name, uid, entries, tuple(told.get("outbox") or ()), head)
 
 
-def complaints(release: Release) -> list[str]:
-    """What is wrong with the chain of a release at rest, in words; empty for a complete one without a fork."""
+def complaints(release: Release, *, may_fold: bool = False) -> list[str]:
+    """What is wrong with the chain of a release at rest, in words; empty for a complete one without a fork.
+
+    `may_fold`: the operator never lived long enough to keep what it wrote, and may say so in a receipt.
+    """
     chain = chain_of(release)
     found = [f"receipts: {defect.message}" for defect in chain.defects]
-    found += [f"receipts: {receipt['kind']} at {receipt['sequence']}" for receipt in chain.interruptions]
+    found += [
+        f"receipts: {receipt['kind']} at {receipt['sequence']}"
+        for receipt in chain.interruptions
+        if not (may_fold and receipt["kind"] == Kind.FOLDED)
+    ]
     if not chain.receipts:
         found.append("receipts: there is none")
     if chain.not_kept:
