@@ -44,7 +44,8 @@ def install(kube: Kube, *, values: Sequence[str] = (), chart: Path = CHART) -> N
     settings = [part for value in (started_anew, *values) for part in ("--set", value)]
     helm(
         "upgrade", "--install", HELM_RELEASE, str(chart), "--namespace", NAMESPACE, "--create-namespace",
-        *settings, "--wait", "--timeout", f"{HELM_SECONDS}s",
+        # A CRD that somebody applied with kubectl is the chart's again.
+        *settings, "--force-conflicts", "--wait", "--timeout", f"{HELM_SECONDS}s",
     )  # fmt: skip
     wait_available(kube, deployment(kube), NAMESPACE, deadline_seconds=HELM_SECONDS)
 
