@@ -74,6 +74,8 @@ class Write:
     namespace: str
     renewal: bool = False
     status: Json | None = None
+    #: Name and number of transitions, where it is a Lease that changes hands.
+    lease: tuple[str, int] | None = None
 
 
 class Namer:
@@ -111,6 +113,9 @@ class Namer:
         """The API server took the write; what comes next is named in its light."""
         if write.status is not None:
             self._statuses[write.namespace] = write.status
+        if write.lease is not None:
+            lease, transitions = write.lease
+            self._transitions[write.namespace, lease] = transitions
 
     def _lease(self, namespace: str, name: str, body: Json) -> Write:
         spec = body.get("spec") or {}
@@ -122,8 +127,7 @@ class Namer:
         lease, transitions = name or body["metadata"]["name"], int(spec.get("leaseTransitions") or 0)
         if self._transitions.get((namespace, lease)) == transitions:
             return Write("renew Lease", False, namespace, renewal=True)
-        self._transitions[namespace, lease] = transitions
-        return Write("acquire Lease", False, namespace)
+        return Write("acquire Lease", False, namespace, lease=(lease, transitions))
 
     def _status(self, namespace: str, body: Json) -> Write:
         status: Json = body.get("status") or {}

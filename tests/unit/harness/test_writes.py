@@ -145,18 +145,23 @@ def test_only_a_lease_that_changes_hands_is_a_step() -> None:
     namer = Namer()
     path = f"/apis/coordination.k8s.io/v1{NAMESPACE}/leases"
 
-    def lease(method: str, holder: str, transitions: int, name: str = "one") -> tuple[str, bool]:
+    def lease(
+        method: str, holder: str, transitions: int, name: str = "one", *, refused: bool = False
+    ) -> tuple[str, bool]:
         body = {
             "metadata": {"name": name},
             "spec": {"holderIdentity": holder, "leaseTransitions": transitions},
         }
         write = named(namer, call(method, path if method == "POST" else f"{path}/{name}", body))
+        if not refused:
+            namer.accepted(write)
         return write.label, write.renewal
 
     taken, renewed = ("acquire Lease", False), ("renew Lease", True)
     assert lease("POST", "a", 1) == taken
     assert lease("PUT", "a", 1) == renewed
     assert lease("PUT", "a", 1, name="two") == taken
+    assert lease("PUT", "b", 2, refused=True) == taken
     assert lease("PUT", "b", 2) == taken
     assert lease("PUT", "b", 2) == renewed
     assert lease("PUT", "", 2) == ("give back Lease", False)
