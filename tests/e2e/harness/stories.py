@@ -199,7 +199,7 @@ class McRefusal:
 
     def __post_init__(self) -> None:
         self.before = Before("", "1.0.0", "blue")
-        self.plane = Mc(self.kube, self.namespace, history_rows=2000, values=self.values(approval=True))
+        self.plane = Mc(self.kube, self.namespace, history_rows=2000, values=self.values(approval=False))
 
     @property
     def release(self) -> Release:
