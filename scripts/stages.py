@@ -73,15 +73,13 @@ LINT = (
     Stage("dependencies", python("scripts/scan_dependencies.py")),
 )
 # Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
-LONG_UNIT = (
-    "tests/unit/controlplane",
-    "tests/unit/domain/test_crashes.py",
-    "tests/unit/domain/test_golden.py",
+WITH_DATABASE = ("tests/unit/controlplane", "tests/migrator")
+WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/controlplane", "-m")
+UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story")),)
+LONG = (
+    Stage("stories", (*WITHOUT_DATABASE, "story", "-n", "2")),
+    Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),
 )
-UNIT = (
-    Stage("unit tests", python("-m", "pytest", "tests/unit", *(f"--ignore={path}" for path in LONG_UNIT))),
-)
-DATABASE = (Stage("database and crash tests", python("-m", "pytest", *LONG_UNIT, "tests/migrator")),)
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
@@ -123,7 +121,7 @@ RUNS: dict[str, tuple[Stage, ...]] = {
     "test-unit": UNIT,
     "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN),
     "test": (
-        *(PACKAGES, *LINT, *UNIT, *DATABASE),
+        *(PACKAGES, *LINT, *UNIT, *LONG),
         *(*CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
     ),
 }
