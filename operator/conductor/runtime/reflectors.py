@@ -21,6 +21,10 @@ from conductor.runtime import metrics
 _log = structlog.get_logger(__name__)
 
 
+#: A server that is back is asked again within this time, however long it was away.
+_LONGEST_REST_SECONDS = 2.0
+
+
 @dataclass(frozen=True)
 class ReflectorTerms:
     """Seconds. `watch`: how long one watch lasts; `relist`: how often everything is listed again all the same."""
@@ -51,6 +55,7 @@ class Reflector:
         self._cache = cache
         self._clock = clock
         self._terms = terms
+        self._rest: float | None = None
         self._closing = threading.Event()
         # It may be reading when the process ends: a read of minutes is not waited for.
         self._thread = threading.Thread(target=self._run, name=f"watch-{self.name}", daemon=True)
@@ -112,6 +117,7 @@ class Reflector:
             version = self._watch(version)
 
     def _watch(self, version: str) -> str:
+        begun = self._clock()
         seconds = int(self._terms.watch * random.uniform(0.8, 1.2))  # noqa: S311 - the same
         try:
             for event in self._kube.watch(self._kind, self._namespace, version, names.LABEL_RELEASE, seconds):
@@ -126,9 +132,18 @@ class Reflector:
             if error.status:
                 raise
             # The stream broke: what came so far was whole, and the next watch goes on from there.
-            _log.info("watch interrupted", kind=self._kind, error=error.message)
-            self._closing.wait(self._terms.first_pause)
+            self._rest_after_break(self._clock() - begun, error)
         return version
+
+    def _rest_after_break(self, lasted: float, error: ApiError) -> None:
+        """A server that stays away is asked ever less often, and told of once."""
+        longest = min(_LONGEST_REST_SECONDS, self._terms.longest_pause)
+        if self._rest is None or lasted > longest:
+            _log.info("watch interrupted", kind=self._kind, error=error.message)
+            self._rest = self._terms.first_pause
+        else:
+            self._rest = min(2 * self._rest, longest)
+        self._closing.wait(self._rest)
 
 
 def reflectors(kube: Kube, namespaces: Iterable[str], cache: Cache) -> list[Reflector]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.unit.runtime.http_api import Store, serving
 
-from conductor.adapters.kube import GoneError, Kube
+from conductor.adapters.kube import ApiError, GoneError, Kube
 from conductor.api import names
 from conductor.domain.snapshot import ServiceState
 from conductor.observe.cache import Cache, Key
@@ -220,3 +220,15 @@ def test_one_for_each_kind_and_namespace(kube: Kube, cache: Cache) -> None:
     assert len(two) == 2 * len(everywhere)
     assert [item.name for item in everywhere] == expected(())
     assert {item.name for item in two} == set(expected(("a", "b")))
+
+
+def test_a_server_that_stays_away_is_asked_ever_less_often(
+    kube: Kube, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reflector = Reflector(kube, "Service", None, cache, terms=ReflectorTerms(first_pause=0.2))
+    rests: list[float] = []
+    monkeypatch.setattr(reflector._closing, "wait", rests.append)
+    gone = ApiError(0, "NoAnswer", "connection refused")
+    for lasted in (300.0, 0.0, 0.0, 0.0, 0.0, 0.0, 60.0, 0.0):
+        reflector._rest_after_break(lasted, gone)
+    assert rests == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 0.2, 0.4]
