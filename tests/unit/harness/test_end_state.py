@@ -99,6 +99,15 @@ def test_a_deployment_of_another_size_or_template_is_told_apart() -> None:
     assert len(list(differences(one, normalised("Deployment", edited)))) == 1
 
 
+def test_the_colour_of_the_first_install_has_no_role() -> None:
+    def record(names: dict[str, str], colour: str) -> Any:
+        spec = {"traffic": {"current": "blue", "provider": "Service"}}
+        kept = normalised("ControllerRevision", {"metadata": {"name": "x"}, "data": {"spec": spec}})
+        return roles(names, colour).applied(kept)
+
+    assert record(A, "blue") == record(B, "green")
+
+
 def test_a_version_that_begins_like_another_keeps_its_role() -> None:
     both = roles(A, "blue", ("1.2.1", "1.2.1-slow")).applied({"from": "1.2.1", "to": "mc:1.2.1-slow"})
     assert both == {"from": "<from-version>", "to": "mc:<to-version>"}
