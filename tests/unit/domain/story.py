@@ -30,6 +30,7 @@ from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
+from conductor.observe.parsed import Parsed
 
 NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
 BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -45,6 +46,13 @@ class Inline(Executor):
         self, fn: Callable[..., Any], *iterables: Any, timeout: Any = None, chunksize: int = 1
     ) -> Iterator[Any]:
         return map(fn, *iterables)
+
+
+class Models(Parsed):
+    """What was parsed in one story; a copy of it goes its own way, and begins with none."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Models":
+        return Models()
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Story:
         self.effects: list[Effect] = []
         self.snapshot: Snapshot | None = None
         self._invariants = Invariants(self.kube, self.machinery, NAMESPACE, NAME)
+        self._parsed = Models()
         self._wanted = Needs()
         self._probes: dict[str, ProbeSample] = {}
         self._status: tuple[str, ReleaseStatus] | None = None
@@ -220,6 +229,7 @@ class Story:
             epoch=self.epoch,
             now=self.now,
             new_upgrades=self.new_upgrades,
+            parsed=self._parsed,
         )
 
     def turn(self) -> Plan | None:
