@@ -11,10 +11,12 @@ from harness.kube import Kube, Object
 from harness.waiting import poll
 
 NAMESPACES = 10
-NODES = 20
-PODS_PER_NODE = 250
+NODES = 5
+PODS_PER_NODE = 1000
 NODE_LABEL = {"type": "kwok"}
 NODE_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
+#: What is to run in earnest stays away from them.
+NODE_TAINT = {"key": "type", "value": "kwok", "effect": "NoSchedule"}
 FIRST, SECOND = "1.0.0", "1.1.0"
 PROMETHEUS_URL = "http://prometheus.scale-metrics.svc:9090"
 _HANDS = 8
@@ -32,6 +34,7 @@ def nodes() -> list[Object]:
                 "labels": {**NODE_LABEL, "kubernetes.io/hostname": f"kwok-{number}"},
                 "annotations": NODE_ANNOTATION,
             },
+            "spec": {"taints": [NODE_TAINT]},
             "status": {"capacity": capacity, "allocatable": capacity},
         }
         for number in range(NODES)
@@ -59,6 +62,7 @@ def pod_template(version: str, labels: dict[str, str]) -> dict[str, Any]:
         "metadata": {"labels": labels},
         "spec": {
             "nodeSelector": NODE_LABEL,
+            "tolerations": [{**NODE_TAINT, "operator": "Equal"}],
             "terminationGracePeriodSeconds": 5,
             "automountServiceAccountToken": False,
             "containers": [container],

@@ -19,6 +19,8 @@ ARGO = "argo-rollouts"
 IMAGES = ("kwok:dev", "argo-rollouts:dev")
 TRAFFIC_SCRIPT = Path(__file__).resolve().parents[1] / "scale_traffic.py"
 _START_SECONDS = 180
+#: What kwok's own `fast` profile is made of.
+_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 
 
 def install_kwok(kube: Kube) -> None:
@@ -28,10 +30,14 @@ def install_kwok(kube: Kube) -> None:
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         "--cidr=10.200.0.0/16",
-        "--node-lease-duration-seconds=200",
+        "--node-lease-duration-seconds=40",
         "--kubeconfig=",
+        "--config=/config/stages.yaml",
     ]
-    kube.apply(_deployment("kwok", SYSTEM, "localhost/kwok:dev", arguments))
+    stages = goparts.module_files(goparts.PARTS["kwok"], goparts.KWOK) / "kustomize" / "stage"
+    texts = [path.read_text() for part in _STAGES for path in sorted((stages / part).glob("*-*.yaml"))]
+    kube.apply(_config_map("kwok", SYSTEM, {"stages.yaml": "\n---\n".join(texts)}))
+    kube.apply(_deployment("kwok", SYSTEM, "localhost/kwok:dev", arguments, config="kwok"))
     wait_available(kube, "kwok", SYSTEM, deadline_seconds=_START_SECONDS)
     for node in fleet.nodes():
         kube.apply(node)
@@ -154,17 +160,9 @@ def _deployment(
         volumes.append({"name": "config", "configMap": {"name": config}})
     labels = {"app": name}
     has_account = name in ("kwok", "traffic")
-    pod: dict[str, Any] = {"containers": [container], "volumes": volumes, "nodeSelector": {}}
+    pod: dict[str, Any] = {"containers": [container], "volumes": volumes}
     if has_account:
         pod["serviceAccountName"] = name
-    # They belong on the node that is real.
-    pod["affinity"] = {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [{"matchExpressions": [{"key": "type", "operator": "DoesNotExist"}]}]
-            }
-        }
-    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

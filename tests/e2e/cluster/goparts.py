@@ -21,6 +21,7 @@ from cluster.waiting import file_lock
 
 _KUBERNETES_VERSION = "v1.35.4"
 ARGO_ROLLOUTS = "github.com/argoproj/argo-rollouts"
+KWOK = "sigs.k8s.io/kwok"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ PARTS: Mapping[str, GoPart] = {
             tags=("remove_all_sd", "enable_kubernetes_sd"),
         ),
         # For `make bench-scale` alone: pods without cost, and a peer to compare with.
-        GoPart("kwok", ("sigs.k8s.io/kwok/cmd/kwok",), 150),
+        GoPart("kwok", (f"{KWOK}/cmd/kwok",), 150),
         GoPart("argo-rollouts", (f"{ARGO_ROLLOUTS}/cmd/rollouts-controller",), 300),
     )
 }
