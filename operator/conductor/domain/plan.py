@@ -37,7 +37,9 @@ from conductor.domain.snapshot import Snapshot
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
-_WARNED = frozenset({Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT})
+_WARNED = frozenset(
+    {Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT, Reason.ACTIVE_NOT_SERVING}
+)
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
 _SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})
 _TIMELINE_LIMIT = 40
@@ -104,7 +106,9 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
         }
     )
     warned = situation.stalled or situation.reason in _WARNED
-    news = s.status.reason != situation.reason
+    before = s.status.condition("Stalled")
+    # A wait that turns out to need a person keeps its reason.
+    news = s.status.reason != situation.reason or (situation.stalled and before and before.status != "True")
     shown = (Announcement(situation.reason, situation.message, warned),) if news and warned else ()
     return _finish(s, status, stalled=situation.stalled, wake_at=situation.until, announcements=shown)
 

@@ -92,6 +92,21 @@ def test_a_version_that_stays_gives_way_to_the_next() -> None:
     assert story.serving() == {"1.1.1"}
 
 
+def test_a_wait_that_comes_to_need_a_person_is_told_though_its_reason_stays() -> None:
+    story = under_way(Phase.SOAKING)
+    pods(story, "1.0.0", Behaviour(waiting="ImagePullBackOff"), "their image is gone")
+    story.annotate(names.ANNOTATION_ROLLBACK, story.upgrade.id)
+    story.until(Phase.ROLLING_BACK).wait(5)
+
+    def told() -> list[str]:
+        events = story.kube.list("Event", NAMESPACE)
+        return [event["type"] for event in events if event["reason"] == Reason.TARGET_NOT_READY]
+
+    assert told() == []
+    story.wait(60)
+    assert told() == ["Warning"]
+
+
 def test_nothing_stays_while_the_target_may_still_come() -> None:
     story = under_way(Phase.SOAKING)
     approve(story, story.upgrade.id, "stay")

@@ -32,7 +32,7 @@ def happy_upgrade() -> Told:
 
     def plane(version: str) -> dict[str, object]:
         components = [api_component(version, 2), gateway_component(version), worker_component(version)]
-        ramp = traffic(ramp=[{"weight": 25, "hold": "5s"}, {"weight": 50, "hold": "5s"}])
+        ramp = traffic(ramp=[{"weight": 34, "hold": "5s"}, {"weight": 50, "hold": "5s"}])
         return spec(version, components=components, traffic=ramp, migrations=migrations(version))
 
     story = installed(plane("1.0.0"))
