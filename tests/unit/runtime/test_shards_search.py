@@ -9,6 +9,9 @@ from tests.unit.runtime.replicas import UIDS, World
 
 from conductor.runtime.shards import Shards
 
+#: It takes as long as stories do.
+pytestmark = pytest.mark.story
+
 
 class Chaos:
     """Replicas come, go, stop and lose the API server; writes hang in the air while others act."""
