@@ -215,3 +215,16 @@ def test_a_creation_that_comes_too_late_does_not_set_the_size_of_what_runs() -> 
     make(story.kube, NAMESPACE, NAME, late)
 
     assert story.deployments()["worker/1.1.0"] == 1
+
+
+def test_a_creation_after_its_upgrade_has_ended_runs_nothing() -> None:
+    story = upgrading(Phase.BRINGING_UP)
+    story.until(lambda: "api/1.1.0" in story.deployments())
+    late = next(effect for effect in story.effects if "api-green" in effect.subject)
+    story.annotate(names.ANNOTATION_ABORT, story.upgrade.id)
+    story.settled()
+    assert "api/1.1.0" not in story.deployments()
+    make(story.kube, NAMESPACE, NAME, late)
+    story.settled()
+
+    assert story.deployments()["api/1.1.0"] == 0

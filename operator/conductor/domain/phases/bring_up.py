@@ -14,7 +14,7 @@ from conductor.domain.versioned import delete, scale
 
 
 def bringing_up(context: Context) -> Situation:
-    """Create one Deployment a pass; workers are held back at zero until the switch."""
+    """Create one Deployment a pass and give it its size; workers are held back at zero until the switch."""
     s, to = context.s, context.to
     if (stale := _other_colour(context)) is not None:
         return stale
@@ -23,10 +23,11 @@ def bringing_up(context: Context) -> Situation:
         workload = s.workload(component.name, to.hash)
         if workload is None:
             manifest = render_deployment(
-                s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=wanted
+                s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=0
             )
             return Acting(
-                # Not applied: a leader that was deposed with this in its hand must not set the size of what runs.
+                # A creation cannot be fenced: a leader that was deposed with this in its hand makes it after its
+                # upgrade has ended. So it never overwrites, and nothing runs until a scaling, which can.
                 CreateObject(manifest),
                 Reason.CREATING_GREEN,
                 f"creating Deployment {manifest['metadata']['name']}",
