@@ -38,7 +38,10 @@ SECOND_INSTANCE = "aside"
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of a run. What stands in `beside` runs at the same time, in order, on the second cluster."""
+    """One command of a run. What stands in `beside` runs at the same time, one after the other.
+
+    `second`: it belongs to the second cluster.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -76,10 +79,9 @@ LINT = (
 WITH_DATABASE = ("tests/unit/controlplane", "tests/migrator")
 WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/controlplane", "-m")
 UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story")),)
-LONG = (
-    Stage("stories", (*WITHOUT_DATABASE, "story", "-n", "2")),
-    Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),
-)
+DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),)
+# Plays in memory, so that it can have what the e2e tests leave of the processors while they wait.
+STORIES = Stage("stories", ("nice", "-n", "19", *WITHOUT_DATABASE, "story"))
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
@@ -91,7 +93,10 @@ E2E_COMMAND = (*E2E_PYTEST, "--durations-min=5", "-m")
 TOGETHER = Stage(
     "e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos", "-n", "3", "--dist", "loadfile")
 )
-E2E_ONE_CLUSTER = (TOGETHER, Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")))
+E2E_ONE_CLUSTER = (
+    replace(TOGETHER, beside=(STORIES,)),
+    Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")),
+)
 # Tests that cannot share an operator share the time: half of them run on a cluster of their own. It comes up
 # meanwhile, with what can wait left to those who cannot.
 SECOND_DOWN = Stage("second cluster down", ("scripts/cluster.sh", "down"), cleans_up=True, second=True)
@@ -101,6 +106,7 @@ E2E_TWO_CLUSTERS = (
         beside=(
             Stage("second cluster up", ("nice", "scripts/cluster.sh", "up"), second=True),
             Stage("second cluster's images", ("nice", "scripts/cluster.sh", "images", "all"), second=True),
+            STORIES,
         ),
     ),
     Stage(
@@ -121,7 +127,7 @@ RUNS: dict[str, tuple[Stage, ...]] = {
     "test-unit": UNIT,
     "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN),
     "test": (
-        *(PACKAGES, *LINT, *UNIT, *LONG),
+        *(PACKAGES, *LINT, *UNIT, *DATABASE),
         *(*CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
     ),
 }
