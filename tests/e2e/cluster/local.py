@@ -79,7 +79,8 @@ class LocalCluster:
             if leftovers.found(self):
                 say(f"instance {self.paths.name}: removing what is left of an earlier run")
                 self._stop()
-            with step("starting the cluster", 25):
+            several = f" with {self.nodes_asked} nodes" if self.nodes_asked > 1 else ""
+            with step(f"starting the cluster{several}", 25):
                 self._start(binaries, images)
 
     def _start(self, binaries: Path, images: list[StoredImage]) -> None:
@@ -137,8 +138,9 @@ class LocalCluster:
         return links
 
     def _wait_node(self, node: Node) -> None:
-        argv = ["kubectl", "wait", "--for=condition=Ready", f"node/{node.name}", "--timeout=60s"]
-        run(argv, env=self.environment(), timeout=70)
+        for condition in ("create", "condition=Ready"):
+            argv = ["kubectl", "wait", f"--for={condition}", f"node/{node.name}", "--timeout=60s"]
+            run(argv, env=self.environment(), timeout=70)
 
     def _load_all(self, images: list[StoredImage]) -> None:
         for node in self.nodes:
