@@ -78,7 +78,7 @@ LINT = (
 # Fast enough to run after every change; what needs PostgreSQL or plays long stories has a stage of its own.
 WITH_DATABASE = ("tests/unit/controlplane", "tests/migrator")
 WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/controlplane", "-m")
-UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story")),)
+UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story", "-n", "2")),)
 DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),)
 # Plays in memory, so that it can have what the e2e tests leave of the processors while they wait.
 STORIES = Stage("stories", ("nice", "-n", "19", *WITHOUT_DATABASE, "story"))

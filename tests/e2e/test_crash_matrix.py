@@ -37,7 +37,7 @@ def test_an_operator_that_dies_after_each_of_its_effects_goes_there_and_back(
     told = made.tell(Fault("kill", on="effect", side="after", times=0, each_once=True))
     assert told.wrong == ()
     killed_at = set(told.killed_at)
-    assert {"apply Deployment/podinfo-web-<to>-<to>", "patch Service/podinfo"} <= killed_at
+    assert {"create Deployment/podinfo-web-<to>-<to>", "patch Service/podinfo"} <= killed_at
     assert "delete Deployment/podinfo-web-<to>-<to>" in killed_at
     assert told.end["Service/podinfo"]["selector"][REVISION] == "<from>"
     assert {name: item["replicas"] for name, item in told.end.items() if name.startswith("Deployment/")} == {

@@ -116,6 +116,7 @@ def test_a_killed_leader_is_followed_by_the_other_in_mid_upgrade(pair: Pair) -> 
     assert not summary.faults(), summary.line()
 
 
+@pytest.mark.chaos
 def test_a_frozen_leaders_switch_is_refused_when_it_wakes(pair: Pair) -> None:
     """The worst moment: a switch patch is on its way when the leader freezes, and traffic has gone back since."""
     former, serving, epoch = pair.holder(), pair.selector(), pair.release.status()["epoch"]

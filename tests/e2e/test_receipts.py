@@ -113,6 +113,7 @@ def test_an_upgrade_is_told_whole_and_its_chain_is_proven(told: Release) -> None
     assert f"{OLD_VERSION} → {NEW_VERSION}" in shown.text or f"{OLD_VERSION} -> {NEW_VERSION}" in shown.text
 
 
+@pytest.mark.chaos
 def test_a_changed_word_is_found_and_the_mend_is_named(told: Release) -> None:
     all_kept(told)
     name, _ = min(segments(told).items())
@@ -131,6 +132,7 @@ def test_a_changed_word_is_found_and_the_mend_is_named(told: Release) -> None:
     assert receipts(told, "--verify").code == 0
 
 
+@pytest.mark.chaos
 def test_what_is_no_transition_costs_no_receipt(told: Release) -> None:
     """The answer to a command is written to the status; evidence is not touched for it."""
     all_kept(told)
@@ -148,6 +150,7 @@ def segments(release: Release) -> dict[str, str]:
     return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in found}
 
 
+@pytest.mark.chaos
 def test_a_rollback_is_told_as_well_and_why(told: Release) -> None:
     told.apply(spec_of(OLD_VERSION, LONG_SOAK))
     told.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)

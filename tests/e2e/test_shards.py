@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 150.0
 #: Until two shards each have a release: with so many, one is left empty once in some hundred runs.
 MOST_RELEASES = 8
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @dataclass
