@@ -35,6 +35,7 @@ from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
+from conductor.domain.routing import leads_to
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -188,8 +189,13 @@ def _reverted(context: Context) -> Situation | None:
         return None
     if s.status.phase in AFTER_SWITCH:
         dispute = put_back(s, context.to)
-    elif s.status.phase in BEFORE_SWITCH and not context.upgrade.took_traffic:
+    elif s.status.phase in BEFORE_SWITCH and not (
+        s.status.phase is Phase.RAMPING and context.upgrade.took_traffic
+    ):
         dispute = put_back(s, from_)
+        if isinstance(dispute, Acting | Waiting) and leads_to(s, context.to):
+            # It may have written meanwhile: from here on it is taken back as one that had users.
+            dispute = replace(dispute, changes={**dispute.changes, "took_traffic": True})
     else:
         return None
     # A version that cannot take its users back is the phase's own matter.

@@ -33,6 +33,15 @@ def pointing_at(s: Snapshot, revision: Revision) -> bool:
     )
 
 
+def leads_to(s: Snapshot, revision: Revision) -> bool:
+    """Whether a Service leads users to the revision, and to no other."""
+    return any(
+        (state := s.services.get(service.name)) is not None
+        and dict(state.selector) == narrow_selector(s.name, component.name, revision.hash)
+        for component, service in services_of(revision)
+    )
+
+
 def missing_services(s: Snapshot, revision: Revision) -> list[tuple[Component, ComponentService]]:
     """Declared Services that do not exist."""
     return [

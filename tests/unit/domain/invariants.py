@@ -44,7 +44,8 @@ FORWARD = {
     Phase.CONTRACTING: {Phase.STABLE},
     # To Closing where a person lets the candidate stay, because there is nothing to go back to.
     Phase.ROLLING_BACK: {Phase.STABLE, Phase.BACKING_OUT, Phase.CLOSING},
-    Phase.BACKING_OUT: {Phase.STABLE, Phase.PENDING},
+    # To RollingBack where somebody gave the candidate users meanwhile.
+    Phase.BACKING_OUT: {Phase.STABLE, Phase.PENDING, Phase.ROLLING_BACK},
 }
 BACK = {Phase.ROLLING_BACK, Phase.BACKING_OUT}
 NEVER_BACK = {Phase.PENDING, Phase.STABLE, Phase.CONTRACTING}

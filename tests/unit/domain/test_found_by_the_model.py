@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tests.unit.domain.machinery import Behaviour
-from tests.unit.domain.plane import spec, worker_component
+from tests.unit.domain.plane import migrations, spec, worker_component
 from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
 from tests.unit.effects.memory_api import Moment, Write
 
@@ -94,20 +94,31 @@ def test_a_service_that_somebody_points_at_the_candidate_is_pointed_back_before_
 
 def test_a_candidate_that_somebody_gave_users_is_not_deleted_under_them() -> None:
     story = upgrading(Phase.VERIFYING)
-    for _ in range(2):
-        point(story, NEW)
-        story.turn()
     story.annotate(names.ANNOTATION_ABORT, story.upgrade.id)
     story.until(Phase.BACKING_OUT)
     point(story, NEW)
-    story.wait(30)
-
-    assert story.condition("Stalled") == ("True", Reason.TRAFFIC_REVERTED)
+    story.turn()
+    assert story.status.phase is Phase.ROLLING_BACK
     assert story.serving() == {NEW}
 
-    point(story, OLD)
     story.settled()
     assert "api/1.1.0" not in story.deployments()
+    assert story.serving() == {OLD}
+
+
+def test_what_a_candidate_may_have_written_before_the_switch_is_not_backed_out() -> None:
+    def plane(version: str) -> Object:
+        return spec(version, migrations=migrations(version))
+
+    story = upgrading(Phase.VERIFYING, plane)
+    point(story, NEW)
+    story.turn()
+    story.annotate(names.ANNOTATION_ABORT, story.upgrade.id)
+    story.settled()
+
+    assert story.status.last_upgrade is not None
+    assert Reason.EXPANDED_KEPT in story.status.last_upgrade.message
+    assert not any("backout" in effect.subject for effect in story.effects)
     assert story.serving() == {OLD}
 
 

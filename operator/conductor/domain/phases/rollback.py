@@ -19,7 +19,7 @@ from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import standby_replicas, trouble
 from conductor.domain.revision import Revision
-from conductor.domain.routing import endpoints_gap, pointing_at, services_of, switch_to
+from conductor.domain.routing import endpoints_gap, leads_to, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.snapshot import served_components
 from conductor.domain.versioned import delete, scale
@@ -93,6 +93,14 @@ def _unless_given_up(context: Context, target: Revision, hold: Situation) -> Sit
 
 def backing_out(context: Context) -> Situation:
     """No user met the candidate: delete it, undo the expand step."""
+    stands = any(workload.revision == context.to.hash for workload in context.s.workloads)
+    if context.from_ is not None and stands and leads_to(context.s, context.to):
+        return Advancing(
+            Phase.ROLLING_BACK,
+            Reason.TRAFFIC_REVERTED,
+            f"somebody else gave {context.to.version} users; they go back before it is removed",
+            {"took_traffic": True},
+        )
     if context.from_ is not None and (dispute := put_back(context.s, context.from_)) is not None:
         return dispute
     if (removal := _remove_candidate(context)) is not None:
