@@ -33,6 +33,10 @@ test-unit: venv ## run the fast unit tests (under 15 s; no cluster, no database)
 test: venv ## run everything: set up, lint, unit, database and e2e tests (KEEP=1 keeps the cluster)
 	@$(PY) scripts/stages.py test
 
+.PHONY: model
+model: venv ## explore the engine's model, look for every deliberate bug, walk at random (some minutes, one core)
+	@nice -n 19 $(PY) -m tests.model $(MODEL)
+
 .PHONY: test-e2e
 test-e2e: venv ## bring the cluster up where it is not, and run the e2e tests; the cluster stays
 	@$(PY) scripts/stages.py test-e2e

@@ -81,7 +81,7 @@ WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/con
 UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story", "-n", "2")),)
 DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),)
 # Plays in memory, so that it can have what the e2e tests leave of the processors while they wait.
-STORIES = Stage("stories", ("nice", "-n", "19", *WITHOUT_DATABASE, "story"))
+STORIES = Stage("stories", ("nice", "-n", "19", *WITHOUT_DATABASE, "story", "tests/model"))
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
