@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from migrator.dsn import Redactor
+from migrator.origin import Origin
 from migrator.request import Request
 from migrator.stops import Reason, Stop
 
@@ -45,6 +46,12 @@ class Answer:
     """versions of upgrades that were given up, whose expanded schema still stands"""
     versions: tuple[tuple[str, State], ...] = ()
     """inspect only: every version that the ledger knows"""
+    ledger_line: int = 0
+    """the newest line; the release hands it to the next run, which must find it"""
+    origin: Origin | None = None
+    """the primary that keeps the ledger"""
+    schema: tuple[str, str] = ("", "")
+    """the oldest version that works on the schema ("": as before) and the newest whose SQL is in it"""
     untouched: bool = False
     """the run ended before it had a connection: nothing can have changed"""
     exit_code: int = 0
@@ -79,6 +86,11 @@ class Answer:
             "contractPending": list(self.contract_pending[:20]),
             "expandedKept": list(self.expanded_kept[:20]),
             "versions": {version: state.value for version, state in versions},
+            "ledgerLine": self.ledger_line,
+            "systemId": self.origin.system_id if self.origin else None,
+            "timeline": self.origin.timeline if self.origin else None,
+            "schemaFrom": self.schema[0],
+            "schemaTo": self.schema[1],
             "untouched": self.untouched,
         }
         content.update({key: value for key, value in optional.items() if value})

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import Connection, Cursor, errors
 
 from migrator.answer import log_line
+from migrator.direct import check_direct
 from migrator.dsn import Dsn
 from migrator.request import Request
 from migrator.scripts import Script
@@ -48,6 +49,8 @@ def connect(dsn: Dsn, request: Request, limits: Limits) -> Connection[Any]:
             continue
         try:
             _check_server(connection, dsn)
+            with translated(connection):
+                check_direct(connection, lambda: _open_another(dsn, request))
         except BaseException:
             connection.close()
             raise
@@ -67,6 +70,17 @@ def _open(dsn: Dsn, request: Request) -> Connection[Any]:
         keepalives_count=3,
         tcp_user_timeout=25_000,
     )
+
+
+def _open_another(dsn: Dsn, request: Request) -> Connection[Any]:
+    try:
+        return _open(dsn, request)
+    except psycopg.OperationalError as error:
+        raise TryAgain(
+            Reason.DATABASE_UNREACHABLE,
+            f"DATABASE_URL: no second connection to {dsn.place}: {_one_line(str(error))}",
+            "the runner needs two for a moment: see max_connections and the role's CONNECTION LIMIT",
+        ) from error
 
 
 @contextmanager

@@ -13,8 +13,11 @@ from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
 from migrator.answer import log_line
+from migrator.direct import behind_a_pooler
 from migrator.ledger import Pen
 from migrator.ledger_schema import LOCK_SPACE, RUNNER_LOCK
+from migrator.lines import Event
+from migrator.origin import origin_of
 from migrator.request import Request, Verb
 from migrator.settings import Settings
 from migrator.stops import Reason, Refused, TryAgain
@@ -87,19 +90,26 @@ def take_fence(connection: Connection[Any], request: Request, settings: Settings
             ON CONFLICT (only_row) DO UPDATE SET control_plane = excluded.control_plane, token = f.token + 1,
                 upgrade = excluded.upgrade, phase = excluded.phase, attempt = excluded.attempt,
                 backend_pid = excluded.backend_pid, taken_at = clock_timestamp()
-            RETURNING token
+            RETURNING token, backend_pid
             """,
             (request.control_plane, request.upgrade, request.verb.value, request.attempt),
         ).fetchone()
         assert row is not None
-        pen = Pen(request, int(row[0]))
-        pen.append(connection, request.verb, "started")
+        pen = Pen(request, int(row[0]), origin_of(connection), int(row[1]))
+        pen.append(connection, request.verb, Event.STARTED)
     return pen
 
 
 def hold_fence(connection: Connection[Any], pen: Pen) -> None:
-    """Within a transaction: no newer attempt has begun, and none begins before this transaction ends."""
-    row = connection.execute("SELECT token FROM maestro_conductor.fence FOR SHARE").fetchone()
+    """Within a transaction: no newer attempt has begun, and none begins before this transaction ends.
+
+    The transaction runs on the very backend that holds the advisory lock, or something between shares it out.
+    """
+    row = connection.execute(
+        "SELECT token, pg_backend_pid() FROM maestro_conductor.fence FOR SHARE"
+    ).fetchone()
+    if row is not None and int(row[1]) != pen.backend:
+        raise behind_a_pooler(f"a transaction ran on backend {row[1]}, the lock is held by {pen.backend}")
     if row is None or int(row[0]) != pen.token:
         raise Refused(
             Reason.SUPERSEDED,

@@ -9,6 +9,8 @@ from psycopg.types.json import Jsonb
 
 from migrator.answer import State
 from migrator.ledger_schema import ledger_version
+from migrator.lines import LINES, Event
+from migrator.origin import Origin
 from migrator.request import Request, Verb
 from migrator.scripts import Library
 from migrator.semver import Version
@@ -36,7 +38,7 @@ class Entry:
     """One event, as read back."""
 
     version: Version
-    event: str
+    event: Event
     state: State | None
     upgrade: str
     bootstrap: bool
@@ -48,9 +50,9 @@ class Entry:
 Records = Mapping[Version, Record]
 
 
-def fold(entries: Iterable[Entry]) -> Records:
-    """Events in their order become one record a version."""
-    records: dict[Version, Record] = {}
+def fold(entries: Iterable[Entry], before: Records | None = None) -> Records:
+    """Events in their order become one record a version, on top of what was known `before` them."""
+    records: dict[Version, Record] = dict(before or {})
     for entry in entries:
         record = records.get(entry.version, Record(entry.version))
         if entry.state is State.BACKED_OUT:
@@ -58,7 +60,7 @@ def fold(entries: Iterable[Entry]) -> Records:
             records[entry.version] = Record(entry.version, State.BACKED_OUT, entry.upgrade)
             continue
         record = replace(record, digests={**record.digests, **entry.digests})
-        if entry.event == "batch" or entry.state is State.MIGRATED:
+        if entry.event is Event.BATCH or entry.state is State.MIGRATED:
             record = replace(record, cursor=entry.cursor, rows_done=entry.rows_done)
         if entry.state is not None:
             record = replace(record, state=entry.state, upgrade=entry.upgrade)
@@ -86,7 +88,7 @@ def read_records(connection: Connection[Any]) -> Records:
     return fold(
         Entry(
             version=Version.parse(version),
-            event=event,
+            event=Event(event),
             state=State(state) if state else None,
             upgrade=upgrade,
             bootstrap=from_version == "",
@@ -106,18 +108,47 @@ def owner_of(connection: Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
+def last_line(connection: Connection[Any]) -> int:
+    """The number of the newest line; 0 where there is none. Numbers of lines undone are never used again."""
+    if ledger_version(connection) == 0:
+        return 0
+    row = connection.execute("SELECT coalesce(max(seq), 0) FROM maestro_conductor.events").fetchone()
+    return int(row[0]) if row else 0
+
+
+def schema_range(records: Records) -> tuple[str, str]:
+    """Which versions the schema is for: the oldest that works on it, and the newest whose SQL is in it.
+
+    The first is empty where nothing was ever taken away: then whatever worked before still does.
+    """
+    floor = [
+        version
+        for version, record in records.items()
+        if record.state is State.CONTRACTED and (record.bootstrapped or "contract.sql" in record.digests)
+    ]
+    present = [
+        version
+        for version, record in records.items()
+        if record.state in (State.EXPANDED, State.MIGRATED, State.CONTRACTED)
+    ]
+    return (max(floor).text if floor else "", max(present).text if present else "")
+
+
 @dataclass(frozen=True)
 class Pen:
     """Writes lines for one attempt, each with its fence token, in the transaction that its caller opened."""
 
     request: Request
     token: int
+    origin: Origin
+    backend: int
+    """process id of the server's process that holds the fence"""
 
     def append(
         self,
         connection: Connection[Any],
         phase: Verb,
-        event: str,
+        event: Event,
         *,
         version: Version | None = None,
         state: State | None = None,
@@ -126,21 +157,41 @@ class Pen:
         rows_done: int | None = None,
         divergence: int | None = None,
         message: str = "",
+        about: str = "",
     ) -> None:
+        """`about` is the object, where the line is about one of the schema's."""
+        if (phase, event) not in LINES:
+            raise AssertionError(f"lines.py does not know of {event} at {phase}")
+        schema: tuple[str | None, str | None] = (None, None)
+        if version is not None and state is not None:
+            schema = self._schema_after(connection, version, state, digests or {})
+        # An attempt that has only started vouches for nothing yet, not even for the server.
+        origin = (None, None) if event is Event.STARTED else (self.origin.system_id, self.origin.timeline)
         connection.execute(
             """
             INSERT INTO maestro_conductor.events
                 (control_plane, upgrade, attempt, fence, phase, event, version, state,
-                 from_version, to_version, digests, cursor, rows_done, divergence, message)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                 from_version, to_version, digests, cursor, rows_done, divergence, message,
+                 object, schema_from, schema_to, system_id, timeline)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             (
                 self.request.control_plane, self.request.upgrade, self.request.attempt, self.token,
-                phase.value, event, version.text if version else None, state.value if state else None,
+                phase.value, event.value, version.text if version else None, state.value if state else None,
                 self.request.source_text, self.request.target.text, Jsonb(dict(digests or {})),
-                cursor, rows_done, divergence, message,
+                cursor, rows_done, divergence, message, about, *schema, *origin,
             ),
         )  # fmt: skip
+
+    def _schema_after(
+        self, connection: Connection[Any], version: Version, state: State, digests: Mapping[str, str]
+    ) -> tuple[str, str]:
+        """The schema's range once the line that is being written stands."""
+        before = read_records(connection)
+        entry = Entry(
+            version, Event.APPLIED, state, self.request.upgrade, self.request.bootstrap, digests, "", 0
+        )
+        return schema_range(fold([entry], before))
 
 
 def check_digests(library: Library, records: Records, request: Request) -> None:
@@ -160,6 +211,19 @@ def check_digests(library: Library, records: Records, request: Request) -> None:
                     f"{version} and begin a new upgrade, which may bring other files",
                     version=version.text,
                 )
+
+
+def check_nothing_lost(connection: Connection[Any], request: Request) -> None:
+    """Refuse to go forward on a database that has forgotten what the release was told."""
+    found = last_line(connection)
+    if found < request.ledger_line:
+        raise Refused(
+            Reason.LEDGER_BEHIND,
+            f"the ledger ends at line {found}, and the release was told of line {request.ledger_line}: a standby "
+            "without the last commits was promoted, the database was restored, or this is another one",
+            "find out which commits are missing before anything goes on; docs/ledger.md tells how to let the "
+            "release take the database as it is",
+        )
 
 
 def check_not_behind(records: Records, request: Request) -> None:

@@ -2,7 +2,8 @@
 
 `events` is append-only and the truth about migrations: `phase` says what was being done, `state` what the
 version reached by it (NULL where nothing changed). `fence` is one row: who may write now. `ledger_version`
-says how new this schema is; a runner never writes to one newer than itself.
+says how new this schema is; a runner never writes to one newer than itself. `permits` are those that a
+contract step consumed. What each column means stands in docs/ledger.md.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ LOCK_SPACE = 0x6D636C67
 SCHEMA_LOCK = 1
 RUNNER_LOCK = 2
 
-_STEPS: tuple[str, ...] = (
+STEPS: tuple[str, ...] = (
     """
     CREATE TABLE maestro_conductor.events (
         seq           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,6 +60,36 @@ _STEPS: tuple[str, ...] = (
         taken_at      timestamptz NOT NULL DEFAULT clock_timestamp()
     );
     """,
+    # Columns are only added, and may be left out: a runner of the version before may be at work meanwhile.
+    """
+    ALTER TABLE maestro_conductor.events
+        ADD COLUMN object      text NOT NULL DEFAULT '',
+        ADD COLUMN schema_from text,
+        ADD COLUMN schema_to   text,
+        ADD COLUMN system_id   text,
+        ADD COLUMN timeline    bigint,
+        DROP CONSTRAINT events_event_check,
+        ADD CONSTRAINT events_event_check CHECK (event IN
+            ('started', 'batch', 'intent', 'performed', 'applied', 'failed', 'failed-over'));
+
+    CREATE OR REPLACE FUNCTION maestro_conductor.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION '%.% is append-only: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP;
+    END $$;
+
+    CREATE TABLE maestro_conductor.permits (
+        permit        text        PRIMARY KEY,
+        control_plane text        NOT NULL,
+        upgrade       text        NOT NULL,
+        from_version  text        NOT NULL,
+        to_version    text        NOT NULL,
+        attempt       integer     NOT NULL,
+        fence         bigint      NOT NULL,
+        consumed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON maestro_conductor.permits
+        FOR EACH STATEMENT EXECUTE FUNCTION maestro_conductor.refuse_change();
+    """,
 )
 
 
@@ -73,10 +104,10 @@ def ledger_version(connection: Connection[Any]) -> int:
         "SELECT coalesce(max(version), 0) FROM maestro_conductor.ledger_version"
     ).fetchone()
     version = int(row[0]) if row else 0
-    if version > len(_STEPS):
+    if version > len(STEPS):
         raise Refused(
             Reason.LEDGER_NEWER,
-            f"ledger: its schema is at version {version}, and this runner knows up to {len(_STEPS)}",
+            f"ledger: its schema is at version {version}, and this runner knows up to {len(STEPS)}",
             "use a migrations image built on the newer runner that wrote it",
         )
     return version
@@ -84,16 +115,18 @@ def ledger_version(connection: Connection[Any]) -> int:
 
 def bring_up_to_date(connection: Connection[Any]) -> None:
     """Create the ledger, or add what this runner's version of it has more. Two runners at once do it once."""
-    if ledger_version(connection) == len(_STEPS):
+    if ledger_version(connection) == len(STEPS):
         return
     with connection.transaction():
+        # Somebody who reads the ledger in a long transaction must not make us, and all behind us, wait for ever.
+        connection.execute("SET LOCAL lock_timeout = '10s'")
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_SPACE, SCHEMA_LOCK))
         connection.execute("CREATE SCHEMA IF NOT EXISTS maestro_conductor")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS maestro_conductor.ledger_version"
             " (version integer PRIMARY KEY, added_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
-        for version, step in enumerate(_STEPS, start=1):
+        for version, step in enumerate(STEPS, start=1):
             if version > ledger_version(connection):
                 connection.execute(step.encode())
                 connection.execute(

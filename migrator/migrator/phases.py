@@ -12,6 +12,8 @@ from migrator.answer import State, log_line
 from migrator.database import count, run_script, run_single, translated, with_patience
 from migrator.fence import hold_fence
 from migrator.ledger import Pen, Record
+from migrator.lines import Event
+from migrator.permits import consume_permit
 from migrator.request import Verb
 from migrator.scripts import Library, Script
 from migrator.settings import Limits
@@ -146,7 +148,7 @@ class Phases:
                 self.pen.append(
                     connection,
                     Verb.MIGRATE,
-                    "batch",
+                    Event.BATCH,
                     version=script.version,
                     digests={script.name: script.digest},
                     cursor=batch.cursor,
@@ -173,12 +175,14 @@ class Phases:
 
         def work(connection: Connection[Any]) -> None:
             hold_fence(connection, self.pen)
+            if phase is Verb.CONTRACT:
+                consume_permit(connection, self.pen)
             if script is not None:
                 run_script(connection, script)
             self.pen.append(
                 connection,
                 phase,
-                "applied",
+                Event.APPLIED,
                 version=record.version,
                 state=state,
                 digests={name: scripts[name].digest for name in applied if name in scripts},

@@ -9,6 +9,8 @@ from typing import NoReturn
 from migrator.semver import Version
 from migrator.stops import Reason, Refused
 
+_LONGEST_PERMIT = 200
+
 
 class Verb(StrEnum):
     INSPECT = "inspect"
@@ -30,6 +32,10 @@ class Request:
     source: Version | None
     target: Version
     accept_loss: bool = False
+    permit: str = ""
+    """to contract, from the operator; consumed once"""
+    ledger_line: int = 0
+    """the newest line of the ledger that the release has heard of; 0 where it has heard of none"""
 
     @property
     def control_plane(self) -> str:
@@ -74,6 +80,12 @@ def parse_request(arguments: Sequence[str]) -> Request:
         action="store_true",
         help="backout only: drop the new shape although rows in it differ from the old one",
     )
+    parser.add_argument("--permit", default="", help="contract only: the permit that the operator gave out")
+    parser.add_argument(
+        "--ledger-line",
+        default="0",
+        help="newest line of the ledger that the release knows of; it must be there",
+    )
     parsed = parser.parse_args(list(arguments))
     for name in ("release", "namespace", "upgrade"):
         if not getattr(parsed, name).strip():
@@ -85,10 +97,12 @@ def parse_request(arguments: Sequence[str]) -> Request:
         release=parsed.release,
         namespace=parsed.namespace,
         upgrade=parsed.upgrade,
-        attempt=_attempt(parsed.attempt),
+        attempt=_number("--attempt", parsed.attempt, 1, 1_000_000),
         source=_version("--from", parsed.source) if parsed.source else None,
         target=_version("--to", parsed.target),
         accept_loss=parsed.accept_loss,
+        permit=_permit(parsed.permit, parsed.upgrade),
+        ledger_line=_number("--ledger-line", parsed.ledger_line, 0, 2**63 - 1),
     )
     if request.verb is Verb.BACKOUT and request.bootstrap:
         raise Refused(
@@ -99,12 +113,22 @@ def parse_request(arguments: Sequence[str]) -> Request:
     return request
 
 
-def _attempt(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+def _number(field: str, text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise Refused(
-            Reason.ARGUMENT_INVALID, f"--attempt {text!r} is not a number from 1", "count attempts from 1"
+            Reason.ARGUMENT_INVALID, f"{field} {text!r} is not a number from {least}", "count from there"
         )
     return int(text)
+
+
+def _permit(text: str, upgrade: str) -> str:
+    if text and (not text.startswith(f"{upgrade}/") or len(text) > _LONGEST_PERMIT):
+        raise Refused(
+            Reason.ARGUMENT_INVALID,
+            f"--permit {text[:_LONGEST_PERMIT]!r} was not given to upgrade {upgrade}",
+            f"a permit begins with the id of its upgrade and a slash, such as {upgrade}/contract",
+        )
+    return text
 
 
 def _version(field: str, text: str) -> Version:

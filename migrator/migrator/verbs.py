@@ -8,8 +8,22 @@ from psycopg import Connection
 
 from migrator.answer import Answer, State, log_line
 from migrator.fence import check_owner, hold_fence, take_fence
-from migrator.ledger import Pen, Record, Records, check_digests, check_not_behind, owner_of, read_records
+from migrator.ledger import (
+    Pen,
+    Record,
+    Records,
+    check_digests,
+    check_not_behind,
+    check_nothing_lost,
+    last_line,
+    owner_of,
+    read_records,
+    schema_range,
+)
 from migrator.ledger_schema import bring_up_to_date
+from migrator.lines import Event
+from migrator.origin import failed_over, last_origin, moved, origin_of
+from migrator.permits import check_permit
 from migrator.phases import Phases, divergence
 from migrator.plan import Step, plan
 from migrator.request import Request, Verb
@@ -50,8 +64,9 @@ class Run:
             return self._answer(records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL")
         if not self._steps(records):
             return self._done(records, "nothing to do, the ledger shows it done")
+        check_permit(self.connection, self.request)
         bring_up_to_date(self.connection)
-        pen = take_fence(self.connection, self.request, self.settings)
+        pen = self._begin()
         # Another runner may have done it all while this one waited for the lock.
         steps = self._steps(read_records(self.connection))
         phases = Phases(self.connection, pen, self.library, self.settings.limits)
@@ -60,6 +75,18 @@ class Run:
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
 
+    def _begin(self) -> Pen:
+        """Take the fence; stop once where another server keeps the ledger than the last attempt found."""
+        before = last_origin(self.connection)
+        pen = take_fence(self.connection, self.request, self.settings)
+        if self.request.verb is Verb.BACKOUT or before is None or not moved(before, pen.origin):
+            return pen
+        stop = failed_over(before, pen.origin)
+        with self.connection.transaction():
+            hold_fence(self.connection, pen)
+            pen.append(self.connection, self.request.verb, Event.FAILED_OVER, message=stop.message)
+        raise stop
+
     def _steps(self, records: Records) -> list[Step]:
         self._check(records)
         return plan(self.request, self.versions, records, lambda record: bool(self._divergence([record])))
@@ -67,6 +94,7 @@ class Run:
     def _check(self, records: Records) -> None:
         check_not_behind(records, self.request)
         if self.request.verb is not Verb.BACKOUT:
+            check_nothing_lost(self.connection, self.request)
             check_digests(self.library, records, self.request)
 
     def _step(self, phases: Phases, step: Step) -> None:
@@ -96,7 +124,7 @@ class Run:
                 pen.append(
                     self.connection,
                     step.phase,
-                    "failed",
+                    Event.FAILED,
                     version=step.record.version,
                     divergence=stop.divergence,
                     message=f"{stop.reason.value}: {stop.message}",
@@ -151,6 +179,9 @@ class Run:
             contract_pending=self._contract_pending(records),
             expanded_kept=self._expanded_kept(records),
             versions=known,
+            ledger_line=last_line(self.connection),
+            origin=origin_of(self.connection),
+            schema=schema_range(records),
         )
 
     def _divergence(self, records: list[Record]) -> int | None:

@@ -169,9 +169,11 @@ class Plane:
     def _arguments(self, verb: str, source: str, target: str, more: Mapping[str, str]) -> list[str]:
         given = {"upgrade": "u1", "attempt": "1", **more}
         accept = ["--accept-loss"] if given.pop("accept_loss", "") else []
+        given = {"permit": f"{given['upgrade']}/contract", **given} if verb == "contract" else given
+        options = [part for name, text in given.items() for part in (f"--{name.replace('_', '-')}", text)]
         return [
-            verb, "--release", self.release, "--namespace", "prod", "--upgrade", given["upgrade"],
-            "--attempt", given["attempt"], "--from", source, "--to", target, *accept,
+            verb, "--release", self.release, "--namespace", "prod", "--from", source, "--to", target,
+            *options, *accept,
         ]  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Server:
 def running_server(folder: Path) -> Iterator[Server]:
     """initdb, start, yield, stop. The data is worth nothing, so nothing waits for the disk."""
     binaries = _binaries()
-    as_user = _unprivileged()
+    as_user = unprivileged()
     if as_user:
         shutil.chown(folder, as_user)
     data, log = folder / "data", folder / "log"
@@ -129,6 +129,6 @@ def _binaries() -> Path:
     pytest.fail(f"no PostgreSQL server programs (initdb, postgres) found: {_MEND}")
 
 
-def _unprivileged() -> str | None:
+def unprivileged() -> str | None:
     """PostgreSQL refuses to run as root."""
     return "nobody" if os.geteuid() == 0 else None

@@ -170,6 +170,7 @@ class MigrationsStatus(StatusModel):
     divergence: int | None = None
     rows_done: int | None = None
     rows_total: int | None = None
+    ledger_line: int | None = None
     message: Message = ""
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
 

@@ -85,6 +85,32 @@ def test_a_job_is_told_what_it_works_for_and_reads_its_secret_itself() -> None:
     assert job["spec"]["backoffLimit"] == 0
 
 
+def test_the_contract_job_carries_its_permit_and_each_job_the_ledger_line_that_was_told() -> None:
+    story = installed(plane("1.0.0"))
+    story.machinery.jobs["expand"] = [{"state": "expanded", "ledgerLine": 7}]
+    story.machinery.jobs["migrate"] = [{"state": "migrated", "ledgerLine": 19}]
+    story.apply(plane("1.1.0"))
+    story.until(Phase.SOAKING)
+    upgrade = story.upgrade.id
+    story.settled()
+
+    jobs = [job for job in story.kube.list("Job", NAMESPACE) if upgrade in job["metadata"]["name"]]
+    given = {}
+    for job in jobs:
+        verb, *options = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        given[verb] = dict(zip(options[::2], options[1::2], strict=True))
+    assert {verb: options.get("--ledger-line") for verb, options in given.items()} == {
+        "expand": None,
+        "migrate": "7",
+        "contract": "19",
+    }
+    assert {verb: options.get("--permit") for verb, options in given.items()} == {
+        "expand": None,
+        "migrate": None,
+        "contract": f"{upgrade}/contract",
+    }
+
+
 def test_an_expand_that_fails_is_backed_out_and_green_is_never_created() -> None:
     story = installed(plane("1.0.0"))
     story.machinery.jobs["expand"] = [FAILED]
