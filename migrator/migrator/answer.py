@@ -52,6 +52,8 @@ class Answer:
     """the primary that keeps the ledger"""
     schema: tuple[str, str] = ("", "")
     """the oldest version that works on the schema ("": as before) and the newest whose SQL is in it"""
+    replicas: tuple[dict[str, object], ...] = ()
+    """each endpoint that the release named, with what it shows"""
     untouched: bool = False
     """the run ended before it had a connection: nothing can have changed"""
     exit_code: int = 0
@@ -91,6 +93,7 @@ class Answer:
             "timeline": self.origin.timeline if self.origin else None,
             "schemaFrom": self.schema[0],
             "schemaTo": self.schema[1],
+            "replicas": list(self.replicas),
             "untouched": self.untouched,
         }
         content.update({key: value for key, value in optional.items() if value})

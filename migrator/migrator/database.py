@@ -72,6 +72,13 @@ def _open(dsn: Dsn, request: Request) -> Connection[Any]:
     )
 
 
+def open_replica(dsn: Dsn, request: Request) -> Connection[Any]:
+    """To look only. The database that it leads to is not asked whether it takes writes."""
+    connection = _open(dsn, request)
+    connection.execute("SET statement_timeout = '10s'")
+    return connection
+
+
 def _open_another(dsn: Dsn, request: Request) -> Connection[Any]:
     try:
         return _open(dsn, request)

@@ -2,6 +2,7 @@
 password."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -59,16 +60,19 @@ class Dsn:
         return f"{host}:{self.parameters.get('port', '5432')}/{self.parameters.get('dbname', '')}"
 
 
-def parse_dsn(text: str) -> Dsn:
-    """Raise TryAgain where it is missing (a Secret may come late), Refused where it can never work."""
+def parse_dsn(text: str, name: str = "DATABASE_URL") -> Dsn:
+    """`name` is that of the variable it came in.
+
+    Raise TryAgain where it is missing (a Secret may come late), Refused where it can never work.
+    """
     if not text.strip():
         raise TryAgain(
             Reason.DATABASE_URL_MISSING,
-            "environment: DATABASE_URL is not set",
+            f"environment: {name} is not set",
             f"{_WHERE_TO_SET}, as {_EXAMPLE}",
         )
     text = text.strip()
-    _check_scheme(text)
+    _check_scheme(text, name)
     try:
         parameters = {
             key: str(value) for key, value in conninfo.conninfo_to_dict(text).items() if value is not None
@@ -77,21 +81,21 @@ def parse_dsn(text: str) -> Dsn:
         # libpq quotes what it could not read, which may be a part of the password.
         raise Refused(
             Reason.DATABASE_URL_INVALID,
-            "DATABASE_URL is not a URL that PostgreSQL's client library can read",
+            f"{name} is not a URL that PostgreSQL's client library can read",
             f"write it as {_EXAMPLE}; percent-encode special characters in user and password",
         ) from None
     foreign = sorted(parameters.keys() - ALLOWED_PARAMETERS)
     if foreign:
         raise Refused(
             Reason.DATABASE_URL_INVALID,
-            f"DATABASE_URL: parameter {foreign[0]!r} is not allowed",
+            f"{name}: parameter {foreign[0]!r} is not allowed",
             f"take it out; allowed are {', '.join(sorted(ALLOWED_PARAMETERS))}. "
             "Defaults such as search_path belong to the role: ALTER ROLE ... SET search_path = ...",
         )
     for needed in ("host", "dbname"):
         if not parameters.get(needed):
             raise Refused(
-                Reason.DATABASE_URL_INVALID, f"DATABASE_URL: {needed} is missing", f"write it as {_EXAMPLE}"
+                Reason.DATABASE_URL_INVALID, f"{name}: {needed} is missing", f"write it as {_EXAMPLE}"
             )
     return Dsn(parameters, redactor_for(parameters.get("password", "")))
 
@@ -101,7 +105,13 @@ def redactor_for(password: str) -> Redactor:
     return Redactor(tuple(sorted(forms, key=len, reverse=True)))
 
 
-def _check_scheme(text: str) -> None:
+def redactor_of(dsns: Iterable[Dsn]) -> Redactor:
+    """Of the passwords of all."""
+    secrets = {secret for dsn in dsns for secret in dsn.redact.secrets}
+    return Redactor(tuple(sorted(secrets, key=len, reverse=True)))
+
+
+def _check_scheme(text: str, name: str) -> None:
     scheme, separator, _ = text.partition("://")
     # Without a separator the whole text would be quoted as the scheme, password and all.
     scheme = scheme.lower() if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) else ""
@@ -111,14 +121,14 @@ def _check_scheme(text: str) -> None:
     if plus and dialect in ("postgresql", "postgres"):
         raise Refused(
             Reason.DATABASE_URL_INVALID,
-            f"DATABASE_URL: scheme {scheme!r} names a driver of another library",
+            f"{name}: scheme {scheme!r} names a driver of another library",
             f"leave out '+{driver}': {_EXAMPLE}",
         )
     if scheme:
         raise Refused(
             Reason.ENGINE_UNSUPPORTED,
-            f"DATABASE_URL: scheme {scheme!r} is not PostgreSQL",
+            f"{name}: scheme {scheme!r} is not PostgreSQL",
             f"this runner speaks to PostgreSQL only ({_EXAMPLE}); "
             "for another engine give an image of your own in spec.migrations.image",
         )
-    raise Refused(Reason.DATABASE_URL_INVALID, "DATABASE_URL is not a URL", f"write it as {_EXAMPLE}")
+    raise Refused(Reason.DATABASE_URL_INVALID, f"{name} is not a URL", f"write it as {_EXAMPLE}")

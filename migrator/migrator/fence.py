@@ -95,9 +95,23 @@ def take_fence(connection: Connection[Any], request: Request, settings: Settings
             (request.control_plane, request.upgrade, request.verb.value, request.attempt),
         ).fetchone()
         assert row is not None
+        _catch_up_numbers(connection)
         pen = Pen(request, int(row[0]), origin_of(connection), int(row[1]))
         pen.append(connection, request.verb, Event.STARTED)
     return pen
+
+
+def _catch_up_numbers(connection: Connection[Any]) -> None:
+    """A database that was copied from a template may lose the last values of a sequence at a failover: what the
+    copy thinks is logged already was logged for the template. The lines themselves are all there."""
+    connection.execute(
+        """
+        SELECT setval(numbers.name, lines.newest)
+        FROM (SELECT pg_get_serial_sequence('maestro_conductor.events', 'seq')::regclass AS name) AS numbers,
+             (SELECT max(seq) AS newest FROM maestro_conductor.events) AS lines
+        WHERE lines.newest > coalesce(pg_sequence_last_value(numbers.name), 0)
+        """
+    )
 
 
 def hold_fence(connection: Connection[Any], pen: Pen) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import Connection
 
 from migrator.answer import State, log_line
+from migrator.barrier import Replicas
 from migrator.database import count, run_script, run_single, translated, with_patience
 from migrator.fence import hold_fence
 from migrator.ledger import Pen, Record
@@ -38,6 +39,7 @@ class Phases:
     pen: Pen
     library: Library
     limits: Limits
+    replicas: Replicas
 
     def expand(self, record: Record) -> None:
         self._apply(record, Verb.EXPAND, State.EXPANDED, self._script(record, "expand.sql"))
@@ -119,6 +121,7 @@ class Phases:
     def _pass(self, script: Script, cursor: str, rows_done: int, rows_total: int) -> int:
         shown_at = time.monotonic()
         while True:
+            self.replicas.throttle(self.connection)
             batch = self._batch(script, cursor, rows_done)
             if batch.cursor is None:
                 return rows_done

@@ -41,7 +41,7 @@ def _phases(request: Request, record: Record, diverges: Callable[[Record], bool]
             return _contract(record)
         case Verb.BACKOUT:
             return _backout(request, record)
-        case Verb.INSPECT:
+        case Verb.INSPECT | Verb.BARRIER:
             return ()
 
 

@@ -18,6 +18,7 @@ class Verb(StrEnum):
     MIGRATE = "migrate"
     CONTRACT = "contract"
     BACKOUT = "backout"
+    BARRIER = "barrier"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 from types import FrameType
 
 from migrator.answer import Answer, deliver, failure
-from migrator.database import connect, translated
-from migrator.dsn import Dsn, Redactor, parse_dsn
+from migrator.barrier import Replicas
+from migrator.database import connect, open_replica, translated
+from migrator.dsn import Dsn, Redactor, parse_dsn, redactor_of
 from migrator.request import Request, parse_request
 from migrator.scripts import check_texts, in_range, read_library
 from migrator.settings import Settings, read_settings, termination_log
@@ -31,8 +32,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
                 request = parse_request(arguments)
                 settings = read_settings(environment)
                 dsn = parse_dsn(settings.database_url)
-            redact = dsn.redact
-            answer = _run(request, settings, dsn)
+                endpoints = [parse_dsn(url, "REPLICA_URL") for url in settings.replica_urls]
+            redact = redactor_of([dsn, *endpoints])
+            answer = _run(request, settings, dsn, endpoints)
     except Stop as stop:
         answer = failure(stop, request)
     except Interrupted:
@@ -43,13 +45,14 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     return deliver(answer, termination_log(environment), redact)
 
 
-def _run(request: Request, settings: Settings, dsn: Dsn) -> Answer:
+def _run(request: Request, settings: Settings, dsn: Dsn, endpoints: Sequence[Dsn]) -> Answer:
     with _untouched():
         library = read_library(settings.migrations)
         check_texts(library, in_range(library, request), request.verb)
         connection = connect(dsn, request, settings.limits)
-    with closing(connection), translated(connection):
-        return Run(connection, request, settings, library).carry_out()
+    replicas = Replicas(endpoints, lambda endpoint: open_replica(endpoint, request), settings.limits)
+    with closing(connection), closing(replicas), translated(connection):
+        return Run(connection, request, settings, library, replicas).carry_out()
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from migrator.stops import Reason, Refused
 
+_MOST = 10_000_000_000
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -33,11 +35,16 @@ class Limits:
     """between batches, for the users' queries and the replicas"""
     progress_ms: int = 1_000
     """between two lines of progress"""
+    max_lag_bytes: int = 64_000_000
+    """of WAL that a replica may be behind; a backfill waits while one is further behind"""
+    replica_wait_seconds: int = 60
+    """for a replica to have what it must have"""
 
 
 @dataclass(frozen=True)
 class Settings:
     database_url: str
+    replica_urls: tuple[str, ...]
     termination_log: Path
     migrations: Path
     adopt_from: str
@@ -48,6 +55,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Raise Refused where a number is none; a missing DATABASE_URL is found where it is used."""
     return Settings(
         database_url=environment.get("DATABASE_URL", ""),
+        replica_urls=tuple(
+            url for name, url in sorted(environment.items()) if name.startswith("REPLICA_URL") and url.strip()
+        ),
         termination_log=termination_log(environment),
         migrations=Path(environment.get("MIGRATOR_MIGRATIONS", "/migrations")),
         adopt_from=environment.get("MIGRATOR_ADOPT_FROM", ""),
@@ -67,10 +77,10 @@ def _number(environment: Mapping[str, str], name: str, default: object) -> int:
     text = environment.get(key)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 86_400_000:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
         raise Refused(
             Reason.SETTING_INVALID,
-            f"{key}={text!r} is not a whole number from 1 to 86400000",
+            f"{key}={text!r} is not a whole number from 1 to {_MOST}",
             f"give a number, or leave it out for the default of {default}",
         )
     return int(text)

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import Connection
 
 from migrator.answer import Answer, State, log_line
+from migrator.barrier import Replicas
 from migrator.fence import check_owner, hold_fence, take_fence
 from migrator.ledger import (
     Pen,
@@ -49,6 +50,7 @@ class Run:
     request: Request
     settings: Settings
     library: Library
+    replicas: Replicas
 
     @property
     def versions(self) -> list[Version]:
@@ -57,21 +59,28 @@ class Run:
     def carry_out(self) -> Answer:
         check_owner(owner_of(self.connection), self.request, self.settings.adopt_from)
         records = read_records(self.connection)
-        if self.request.verb is Verb.INSPECT:
+        if self.request.verb in (Verb.INSPECT, Verb.BARRIER):
+            if self.request.verb is Verb.BARRIER:
+                self.replicas.wait(self.connection)
             return self._inspect(records)
         if not self.versions:
             self._check(records)
             return self._answer(records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL")
         if not self._steps(records):
+            self._wait_for_replicas()
             return self._done(records, "nothing to do, the ledger shows it done")
         check_permit(self.connection, self.request)
+        if self.request.verb is Verb.CONTRACT:
+            # What is taken away next must not be what a reader of a replica still needs.
+            self.replicas.wait(self.connection)
         bring_up_to_date(self.connection)
         pen = self._begin()
         # Another runner may have done it all while this one waited for the lock.
         steps = self._steps(read_records(self.connection))
-        phases = Phases(self.connection, pen, self.library, self.settings.limits)
+        phases = Phases(self.connection, pen, self.library, self.settings.limits, self.replicas)
         for step in steps:
             self._step(phases, step)
+        self._wait_for_replicas()
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
 
@@ -86,6 +95,11 @@ class Run:
             hold_fence(self.connection, pen)
             pen.append(self.connection, self.request.verb, Event.FAILED_OVER, message=stop.message)
         raise stop
+
+    def _wait_for_replicas(self) -> None:
+        """Expand and migrate are done when the replicas have them too; a backout waits for nobody."""
+        if self.request.verb in (Verb.EXPAND, Verb.MIGRATE):
+            self.replicas.wait(self.connection)
 
     def _steps(self, records: Records) -> list[Step]:
         self._check(records)
@@ -163,7 +177,7 @@ class Run:
         covered = [records[version] for version in self.versions if version in records]
         rows_done = sum(record.rows_done for record in covered)
         left = None
-        if self.request.verb in (Verb.INSPECT, Verb.MIGRATE, Verb.CONTRACT):
+        if self.request.verb in (Verb.INSPECT, Verb.BARRIER, Verb.MIGRATE, Verb.CONTRACT):
             left = self._divergence(covered)
         return Answer(
             verb=self.request.verb.value,
@@ -181,6 +195,7 @@ class Run:
             versions=known,
             ledger_line=last_line(self.connection),
             origin=origin_of(self.connection),
+            replicas=tuple(told.content() for told in self.replicas.tell(self.connection)),
             schema=schema_range(records),
         )
 

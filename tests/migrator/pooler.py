@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.migrator.server import PASSWORD, PASSWORD_IN_URL, unprivileged
+from tests.migrator.server import PASSWORD, PASSWORD_IN_URL, free_port, unprivileged
 
 _IDLE = b"I"
 _TERMINATE = b"X"
@@ -169,12 +169,6 @@ def forwarder(server_port: int) -> Iterator[int]:
 
 def url_of(port: int, database: str) -> str:
     return f"postgresql://postgres:{PASSWORD_IN_URL}@127.0.0.1:{port}/{database}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wants_more(answer: bytes) -> bool:

@@ -61,9 +61,7 @@ def running_server(folder: Path) -> Iterator[Server]:
     secret.write_text(PASSWORD)
     if as_user:
         shutil.chown(secret, as_user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     made = subprocess.run(
         [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}",
@@ -72,15 +70,21 @@ def running_server(folder: Path) -> Iterator[Server]:
     )  # fmt: skip
     if made.returncode:
         pytest.fail(f"initdb ended with {made.returncode}: {made.stderr}")
+    with _running(folder, data, log, port, []) as server:
+        yield server
+
+
+@contextmanager
+def _running(folder: Path, data: Path, log: Path, port: int, more: list[str]) -> Iterator[Server]:
     settings = [
         f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off",
-        "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB",
+        "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB", *more,
     ]  # fmt: skip
     options = [part for setting in settings for part in ("-c", setting)]
     with log.open("wb") as told:
         process = subprocess.Popen(
-            [*_dying_with_us(), binaries / "postgres", "-D", data, *options],
-            cwd=folder, user=as_user, stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+            [*_dying_with_us(), _binaries() / "postgres", "-D", data, *options],
+            cwd=folder, user=unprivileged(), stdin=subprocess.DEVNULL, stdout=told, stderr=told,
         )  # fmt: skip
     try:
         server = Server(port)
@@ -89,6 +93,26 @@ def running_server(folder: Path) -> Iterator[Server]:
     finally:
         process.send_signal(signal.SIGQUIT)
         process.wait(timeout=30)
+
+
+@contextmanager
+def streaming_standby(server: Server, folder: Path) -> Iterator[Server]:
+    """A standby that streams from `server`, made of a base backup of it."""
+    binaries, as_user = _binaries(), unprivileged()
+    if as_user:
+        shutil.chown(folder, as_user)
+    data, log, port = folder / "data", folder / "log", free_port()
+    made = subprocess.run(
+        [binaries / "pg_basebackup", "-d", server.url("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast",
+         "--no-sync"],
+        cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.fail(f"pg_basebackup ended with {made.returncode}: {made.stderr}")
+    with _running(
+        folder, data, log, port, ["hot_standby=on", "wal_retrieve_retry_interval=200ms"]
+    ) as standby:
+        yield standby
 
 
 def _dying_with_us() -> list[str]:
@@ -132,3 +156,9 @@ def _binaries() -> Path:
 def unprivileged() -> str | None:
     """PostgreSQL refuses to run as root."""
     return "nobody" if os.geteuid() == 0 else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -180,6 +180,8 @@ class ContractPolicy(StrEnum):
 class Migrations(Model):
     image: Text
     database_secret_ref: SecretKey
+    #: Keys of the same Secret, a URL each: replicas that must have a step before the next one begins.
+    replica_keys: tuple[ShortText, ...] = Field(default=(), max_length=8)
     contract: ContractPolicy = ContractPolicy.AFTER_SOAK
 
 

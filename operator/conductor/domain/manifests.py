@@ -108,7 +108,8 @@ def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> d
         arguments["--permit"] = f"{run.id}/contract"
     if s.status.migrations is not None and s.status.migrations.ledger_line:
         arguments["--ledger-line"] = str(s.status.migrations.ledger_line)
-    secret = migrations.database_secret_ref
+    urls = {"DATABASE_URL": migrations.database_secret_ref.key}
+    urls |= {f"REPLICA_URL_{number}": key for number, key in enumerate(migrations.replica_keys, start=1)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -130,12 +131,7 @@ def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> d
                             "name": "migrator",
                             "image": migrations.image,
                             "args": [verb, *(part for pair in arguments.items() for part in pair)],
-                            "env": [
-                                {
-                                    "name": "DATABASE_URL",
-                                    "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}},
-                                }
-                            ],
+                            "env": [_from_secret(migrations, *url) for url in urls.items()],
                             "terminationMessagePolicy": "File",
                             "securityContext": {
                                 "allowPrivilegeEscalation": False,
@@ -148,3 +144,8 @@ def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> d
             },
         },
     }
+
+
+def _from_secret(migrations: Migrations, variable: str, key: str) -> dict[str, Any]:
+    reference = {"name": migrations.database_secret_ref.name, "key": key}
+    return {"name": variable, "valueFrom": {"secretKeyRef": reference}}

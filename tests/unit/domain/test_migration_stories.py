@@ -85,6 +85,25 @@ def test_a_job_is_told_what_it_works_for_and_reads_its_secret_itself() -> None:
     assert job["spec"]["backoffLimit"] == 0
 
 
+def test_replicas_are_named_by_keys_of_the_same_secret() -> None:
+    story = installed(plane("1.0.0"))
+    wanted = plane("1.1.0")
+    wanted["migrations"]["replicaKeys"] = ["replica-a", "replica-b"]
+    story.apply(wanted)
+    story.until(Phase.BRINGING_UP)
+    upgrade = story.upgrade.id
+    [job] = [job for job in story.kube.list("Job", NAMESPACE) if upgrade in job["metadata"]["name"]]
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert {
+        variable["name"]: tuple(variable["valueFrom"]["secretKeyRef"].values())
+        for variable in container["env"]
+    } == {
+        "DATABASE_URL": ("mc-database", "url"),
+        "REPLICA_URL_1": ("mc-database", "replica-a"),
+        "REPLICA_URL_2": ("mc-database", "replica-b"),
+    }
+
+
 def test_the_contract_job_carries_its_permit_and_each_job_the_ledger_line_that_was_told() -> None:
     story = installed(plane("1.0.0"))
     story.machinery.jobs["expand"] = [{"state": "expanded", "ledgerLine": 7}]

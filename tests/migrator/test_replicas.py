@@ -1,0 +1,198 @@
+"""Barriers against a real streaming standby: caught up, paused, lagging, cut, unreachable, foreign, failed over."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.migrator.conftest import SOME_ROWS
+from tests.migrator.plane import Plane
+from tests.migrator.server import Server, streaming_standby
+from tests.migrator.test_refusals import says
+
+WAITS = {"MIGRATOR_REPLICA_WAIT_SECONDS": "1"}
+BATCHES = "SELECT count(*) FROM maestro_conductor.events WHERE event = 'batch'"
+
+
+@pytest.fixture(scope="module")
+def standby(server: Server, some_template: str) -> Iterator[Server]:
+    """Of the session's server; the last test promotes it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="migrator-standby-") as folder,
+        streaming_standby(server, Path(folder)) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def followed(small: Plane, standby: Server) -> Plane:
+    """A plane whose standby is named in the release."""
+    name = small.value("SELECT current_database()")
+    wait_there(standby, f"SELECT EXISTS (SELECT FROM pg_database WHERE datname = '{name}')")
+    small.settings = {"REPLICA_URL_1": url_there(small, standby), **WAITS}
+    return small
+
+
+def test_expand_and_migrate_end_when_the_standby_has_them_too(followed: Plane, standby: Server) -> None:
+    expanded = followed.done("expand", "1.0.0", "1.1.0")
+    line = expanded["ledgerLine"]
+    [told] = expanded["replicas"]
+    assert (told["endpoint"], told["state"], told["ledgerLine"]) == (place(followed, standby), "ok", line)
+    assert told["timeline"] == expanded["timeline"] == 1
+    assert there(followed, standby, "SELECT max(seq) FROM maestro_conductor.events") == line
+    followed.done("migrate", "1.0.0", "1.1.0")
+    assert there(followed, standby, "SELECT count(*) FROM executions WHERE owner_name IS NULL") == 0
+    looked = followed.done("barrier", "1.0.0", "1.1.0")
+    assert (looked["state"], looked["replicas"][0]["state"]) == ("migrated", "ok")
+    assert followed.done("contract", "1.0.0", "1.1.0")["state"] == "contracted"
+
+
+def test_a_paused_replay_is_named_and_mended(followed: Plane, standby: Server) -> None:
+    order(standby, "SELECT pg_wal_replay_pause()")
+    try:
+        paused = followed.run("expand", "1.0.0", "1.1.0")
+        says(paused, 2, "ReplicaPaused", place(followed, standby), "pg_wal_replay_resume")
+        looked = followed.done("inspect", "1.0.0", "1.1.0")
+        assert (looked["state"], looked["replicas"][0]["state"]) == ("expanded", "ReplicaPaused")
+        says(followed.run("barrier", "1.0.0", "1.1.0"), 2, "ReplicaPaused")
+        assert followed.done("backout", "1.0.0", "1.1.0")["state"] == "backed-out", (
+            "going back waits for nobody"
+        )
+    finally:
+        order(standby, "SELECT pg_wal_replay_resume()")
+    again = followed.done("expand", "1.0.0", "1.1.0", upgrade="u2")
+    assert again["replicas"][0]["state"] == "ok"
+
+
+def test_a_standby_that_lags_is_waited_for_and_then_named(followed: Plane, standby: Server) -> None:
+    set_there(standby, "recovery_min_apply_delay", "'4s'")
+    try:
+        says(
+            followed.run("expand", "1.0.0", "1.1.0"), 2, "ReplicaBehind", "bytes behind", "its ledger at line"
+        )
+        followed.settings["MIGRATOR_REPLICA_WAIT_SECONDS"] = "30"
+        done = followed.done("expand", "1.0.0", "1.1.0", attempt="2")
+        assert done["message"] == "nothing to do, the ledger shows it done"
+        assert done["replicas"][0]["state"] == "ok"
+    finally:
+        set_there(standby, "recovery_min_apply_delay", "DEFAULT")
+
+
+def test_a_standby_that_is_cut_off_stops_contract_until_it_is_back(followed: Plane, standby: Server) -> None:
+    for verb in ("expand", "migrate"):
+        followed.done(verb, "1.0.0", "1.1.0")
+    # ALTER SYSTEM works on a standby too; the receiver ends when there is nothing to connect to.
+    conninfo = of_server(standby, "SELECT current_setting('primary_conninfo')").replace("'", "''")
+    set_there(standby, "primary_conninfo", "''")
+    try:
+        wait_there(standby, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
+        followed.execute("CREATE TABLE more (n integer)")
+        cut = followed.run("contract", "1.0.0", "1.1.0")
+        says(cut, 2, "ReplicaCut", "receives nothing", "primary_conninfo")
+        assert followed.value("SELECT count(*) FROM maestro_conductor.permits") == 0
+    finally:
+        set_there(standby, "primary_conninfo", f"'{conninfo}'")
+    followed.settings["MIGRATOR_REPLICA_WAIT_SECONDS"] = "30"
+    assert followed.done("contract", "1.0.0", "1.1.0", attempt="2")["state"] == "contracted"
+
+
+def test_one_that_does_not_answer_and_one_of_another_database_are_told_apart(followed: Plane) -> None:
+    followed.settings["REPLICA_URL_1"] = "postgresql://u:hunter2@127.0.0.1:1/mc"  # pragma: allowlist secret
+    unreachable = followed.run("expand", "1.0.0", "1.1.0")
+    says(unreachable, 2, "ReplicaUnreachable", "127.0.0.1:1/mc")
+    assert "hunter2" not in unreachable.output
+    followed.settings["REPLICA_URL_1"] = followed.url
+    says(followed.run("migrate", "1.0.0", "1.1.0"), 1, "ReplicaPromoted", "is no standby")
+    followed.settings["REPLICA_URL_1"] = "postgresql://u:hunter2@db/mc?options=x"  # pragma: allowlist secret
+    says(
+        followed.run("migrate", "1.0.0", "1.1.0"), 1, "DatabaseUrlInvalid", "REPLICA_URL: parameter 'options'"
+    )
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "seen by the primary only"])
+def test_a_backfill_waits_for_a_standby_that_falls_behind(
+    medium: Plane, standby: Server, named: bool
+) -> None:
+    medium.done("expand", "1.0.0", "1.1.0")
+    medium.settings |= {"MIGRATOR_MAX_LAG_BYTES": "20000", "MIGRATOR_PAUSE_MS": "5", **WAITS}
+    if named:
+        medium.settings["REPLICA_URL_1"] = url_there(medium, standby)
+    order(standby, "SELECT pg_wal_replay_pause()")
+    try:
+        slow = medium.run("migrate", "1.0.0", "1.1.0")
+        says(slow, 2, "ReplicaPaused" if named else "ReplicaBehind")
+        assert '"waiting for a replica"' in slow.output
+        assert medium.value(BATCHES) < SOME_ROWS / 200
+    finally:
+        order(standby, "SELECT pg_wal_replay_resume()")
+    medium.settings["MIGRATOR_REPLICA_WAIT_SECONDS"] = "30"
+    assert medium.done("migrate", "1.0.0", "1.1.0", attempt="2")["rowsDone"] == SOME_ROWS
+
+
+def test_lag_that_this_role_may_not_see_is_unknown_and_not_zero(
+    blank: Plane, server: Server, standby: Server
+) -> None:
+    blank.execute("DROP ROLE IF EXISTS plain_owner; CREATE ROLE plain_owner LOGIN PASSWORD 'plain'")
+    name = blank.value("SELECT current_database()")
+    blank.execute(f"GRANT ALL ON DATABASE {name} TO plain_owner; GRANT ALL ON SCHEMA public TO plain_owner")
+    plain = Plane(f"postgresql://plain_owner:plain@127.0.0.1:{server.port}/{name}", blank.folder)
+    plain.write_files(
+        {
+            "1.0.0/expand.sql": "CREATE TABLE t AS SELECT n, false AS done FROM generate_series(1, 3) AS n",
+            "1.0.0/migrate.sql": "UPDATE t SET done = true WHERE NOT done",
+        }
+    )
+    outcome = plain.run("expand", "", "1.0.0")
+    assert outcome.exit_code == 0, outcome.output
+    assert "replica lag unknown" in outcome.output
+    assert "GRANT pg_monitor" in outcome.output
+
+
+def test_a_promotion_stops_forward_steps_on_either_side(followed: Plane, standby: Server) -> None:
+    """The last of this file: the standby is none afterwards."""
+    line = followed.done("expand", "1.0.0", "1.1.0")["ledgerLine"]
+    order(standby, "SELECT pg_promote()")
+    promoted = followed.run("migrate", "1.0.0", "1.1.0")
+    says(promoted, 1, "ReplicaPromoted", place(followed, standby), "only one of the two takes writes")
+    assert followed.value(BATCHES) == 0
+
+    moved = Plane(url_there(followed, standby), followed.folder, settings=dict(WAITS))
+    stopped = moved.run("migrate", "1.0.0", "1.1.0", attempt="2", ledger_line=str(line))
+    says(stopped, 1, "FailedOver", "timeline 1", "timeline 2", "then retry")
+    assert moved.done("migrate", "1.0.0", "1.1.0", attempt="3", ledger_line=str(line))["timeline"] == 2
+    ahead = str(followed.value("SELECT max(seq) FROM maestro_conductor.events") + 1000)
+    says(moved.run("contract", "1.0.0", "1.1.0", ledger_line=ahead), 1, "LedgerBehind")
+
+
+def url_there(plane: Plane, standby: Server) -> str:
+    return standby.url(plane.value("SELECT current_database()"))
+
+
+def place(plane: Plane, standby: Server) -> str:
+    return f"127.0.0.1:{standby.port}/{plane.value('SELECT current_database()')}"
+
+
+def there(plane: Plane, standby: Server, query: str) -> Any:
+    return Plane(url_there(plane, standby), plane.folder).value(query)
+
+
+def of_server(standby: Server, query: str) -> str:
+    with standby.connect() as connection:
+        row = connection.execute(query.encode()).fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def order(standby: Server, statement: str) -> None:
+    with standby.connect() as connection:
+        connection.execute(statement.encode())
+
+
+def set_there(standby: Server, name: str, value: str) -> None:
+    order(standby, f"ALTER SYSTEM SET {name} = {value}")
+    order(standby, "SELECT pg_reload_conf()")
+
+
+def wait_there(standby: Server, query: str) -> None:
+    Plane(standby.url("postgres"), Path()).wait_for(query, bool, query)
