@@ -63,4 +63,9 @@ def pinned_name(config_map: str, revision: str) -> str:
 
 def job_name(release: str, upgrade: str, verb: str, attempt: int) -> str:
     """Name of one attempt at one migration verb."""
-    return f"{release}-{upgrade}-{verb}-{attempt}"
+    return f"{job_prefix(release, upgrade)}{verb}-{attempt}"
+
+
+def job_prefix(release: str, upgrade: str) -> str:
+    """What the names of all migration Jobs of an upgrade begin with."""
+    return f"{release}-{upgrade}-"

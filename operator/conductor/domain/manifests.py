@@ -1,5 +1,8 @@
 """Objects that we create beside Deployments: revision records, Services, migration Jobs. Pure builders."""
 
+import hashlib
+import json
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from conductor.api import names
@@ -9,7 +12,11 @@ from conductor.domain.snapshot import Snapshot
 
 #: A Job's pods are restarted by us as a new attempt, never by the Job: one attempt, one fence token.
 _BACKOFF_LIMIT = 0
-_JOB_TTL_SECONDS = 86_400
+#: A Job's pod leaves a node that does not answer after so long, not after the five minutes that are usual: users wait.
+_LOST_NODE_SECONDS = 30
+_LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+#: Beyond the phase's own deadline, which the operator keeps: for when no operator is there to keep it.
+_JOB_SLACK = timedelta(minutes=10)
 
 
 class Run(Protocol):
@@ -87,8 +94,17 @@ def serving_service(
     return manifest
 
 
-def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> dict[str, Any]:
-    """One attempt at one migration verb. Its answer is the pod's termination message."""
+def migration_digest(migrations: Migrations, run: Run, verb: str) -> str:
+    """What makes a Job the one that is looked for: what runs, against which database, for what."""
+    secret = migrations.database_secret_ref
+    told = [migrations.image, secret.name, secret.key, verb, run.id, run.from_, run.to]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[: names.HASH_LENGTH]
+
+
+def migration_job(
+    s: Snapshot, run: Run, migrations: Migrations, verb: str, until: datetime | None = None
+) -> dict[str, Any]:
+    """One attempt at one migration verb, bounded by its phase's deadline. Its answer is the termination message."""
     name = names.job_name(s.name, run.id, verb, run.attempt)
     labels = {
         names.LABEL_RELEASE: s.name,
@@ -110,18 +126,33 @@ def migration_job(s: Snapshot, run: Run, migrations: Migrations, verb: str) -> d
         arguments["--ledger-line"] = str(s.status.migrations.ledger_line)
     urls = {"DATABASE_URL": migrations.database_secret_ref.key}
     urls |= {f"REPLICA_URL_{number}": key for number, key in enumerate(migrations.replica_keys, start=1)}
+    annotations = {names.ANNOTATION_DIGEST: migration_digest(migrations, run, verb)}
+    bound = (
+        {}
+        if until is None
+        else {"activeDeadlineSeconds": round((until - s.now + _JOB_SLACK).total_seconds())}
+    )
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": s.namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": s.namespace, "labels": labels, "annotations": annotations},
         "spec": {
             "backoffLimit": _BACKOFF_LIMIT,
-            "ttlSecondsAfterFinished": _JOB_TTL_SECONDS,
+            **bound,
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
+                    "tolerations": [
+                        {
+                            "key": taint,
+                            "operator": "Exists",
+                            "effect": "NoExecute",
+                            "tolerationSeconds": _LOST_NODE_SECONDS,
+                        }
+                        for taint in _LOST_NODE_TAINTS
+                    ],
                     "securityContext": {
                         "runAsNonRoot": True,
                         "seccompProfile": {"type": "RuntimeDefault"},

@@ -9,7 +9,7 @@ KEPT_REVISIONS = 5
 
 
 def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
-    """Objects of revisions past the limit, and preview Services that a finished upgrade left."""
+    """Objects of revisions past the limit, previews that a finished upgrade left, and Jobs of those before the last."""
     active = s.active
     if active is None:
         return ()
@@ -35,4 +35,11 @@ def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
         if names.pinned_name(source, hash_) in s.config_maps
     ]
     objects += [("ControllerRevision", names.revision_name(s.name, hash_)) for hash_ in sorted(doomed)]
-    return tuple(objects)
+    return (*objects, *(("Job", name) for name in _old_jobs(s)))
+
+
+def _old_jobs(s: Snapshot) -> list[str]:
+    """Migration Jobs whose evidence stands elsewhere by now; those of the last upgrade stay to be looked at."""
+    runs = (s.status.last_upgrade, s.status.pending_contract)
+    kept = tuple(names.job_prefix(s.name, run.id) for run in runs if run is not None)
+    return sorted(name for name in s.jobs if not name.startswith(kept))

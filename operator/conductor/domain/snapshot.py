@@ -85,7 +85,10 @@ class TrafficConfigMap:
 
 @dataclass(frozen=True)
 class JobState:
-    """One migration Job and, once it ended, its answer. `started`: its container ran, if only for a moment."""
+    """One migration Job and, once it ended, its answer. `started`: its container ran, if only for a moment.
+
+    `leaving_at`: when its pod, told to end, should be gone at the latest. One on a node that does not answer stays.
+    """
 
     name: str
     succeeded: bool
@@ -96,6 +99,8 @@ class JobState:
     created_at: datetime | None = None
     started: bool = True
     waiting_reason: str = ""
+    leaving_at: datetime | None = None
+    digest: str = ""
 
     @property
     def ended(self) -> bool:

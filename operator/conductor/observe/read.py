@@ -177,6 +177,7 @@ class JobPod:
     exit_code: int | None
     ran: bool
     waiting_reason: str
+    leaving_at: datetime | None = None
 
 
 def job_pod(obj: Object) -> JobPod | None:
@@ -185,7 +186,9 @@ def job_pod(obj: Object) -> JobPod | None:
     if job_name is None:
         return None
     answer, message = _answer(obj)
-    return JobPod(job_name, answer, message, _exit_code(obj), _ran(obj), _waiting_reason(obj))
+    leaving = obj["metadata"].get("deletionTimestamp")
+    leaving_at = instant(leaving) if leaving else None
+    return JobPod(job_name, answer, message, _exit_code(obj), _ran(obj), _waiting_reason(obj), leaving_at)
 
 
 def job(obj: Object, pods: Sequence[Object]) -> JobState:
@@ -206,6 +209,7 @@ def unanswered(obj: Object) -> JobState:
         failed=failed.get("status") == "True",
         message=failed.get("message", ""),
         created_at=instant(created) if created else None,
+        digest=(obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_DIGEST, ""),
     )
 
 
@@ -222,6 +226,7 @@ def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
         # An ended Job whose pods are gone may have done anything.
         started=any(item.ran for item in own) or (state.ended and not own),
         waiting_reason=next((item.waiting_reason for item in own if item.waiting_reason), ""),
+        leaving_at=next((item.leaving_at for item in own if item.leaving_at), None),
     )
 
 

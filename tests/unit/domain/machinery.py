@@ -54,7 +54,7 @@ class Machinery:
     namespace: str
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
-    #: `exitCode` is the container's.
+    #: `exitCode` is the container's; `silent`: its pod was ended before it could say anything.
     jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
@@ -182,8 +182,8 @@ class Machinery:
             self._job_pod(job, {"running": {}})
             return
         said = {key: value for key, value in answer.items() if key != "exitCode"}
-        failed = answer.get("state") == "failed"
-        ended: Object = {"message": json.dumps({"verb": verb, **said})}
+        failed = answer.get("state") == "failed" or answer.get("silent")
+        ended: Object = {} if answer.get("silent") else {"message": json.dumps({"verb": verb, **said})}
         if "exitCode" in answer:
             ended["exitCode"] = answer["exitCode"]
         self._job_pod(job, {"terminated": ended})

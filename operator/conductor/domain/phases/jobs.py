@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import Migrations
 from conductor.api.status import MigrationsStatus
 from conductor.domain.effects import CreateObject
-from conductor.domain.manifests import Run, migration_job
+from conductor.domain.manifests import Run, migration_digest, migration_job
 from conductor.domain.pods import IMAGE_PATIENCE, IMAGE_REASONS
 from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import JobState, Snapshot
@@ -21,6 +21,8 @@ ATTEMPTS = 3
 #: The runner ends with 1 when another attempt would end the same way, with 2 when it may not.
 FAILED_FOR_GOOD = 1
 WORTH_RETRYING = 2
+#: Beyond the grace that the pod was given: kubelet takes a moment to report that it has gone.
+_LOST_AFTER = timedelta(seconds=15)
 _STATES = frozenset({"none", "expanded", "migrated", "contracted", "backed-out", "not-applicable"})
 _WELL_ENDED: Mapping[str, frozenset[str]] = {
     "inspect": _STATES,
@@ -39,6 +41,8 @@ class JobOutcome:
     status: MigrationsStatus
     message: str
     exit_code: int | None = None
+    #: It ended, or is taken for ended, without a word of its own.
+    cut_off: bool = False
 
 
 def job_of(s: Snapshot, run: Run, verb: str) -> JobState | None:
@@ -58,15 +62,32 @@ def attend(
     """Start the Job or wait for it; None once it ended. A Job that cannot start is a stalled wait."""
     job = job_of(s, run, verb)
     if job is None:
-        manifest = migration_job(s, run, migrations, verb)
+        manifest = migration_job(s, run, migrations, verb, until)
         name = manifest["metadata"]["name"]
         return Acting(CreateObject(manifest), Reason.RUNNING_JOB, f"starting Job {name}", changes or {})
-    if job.ended:
+    if job.ended or _lost(s, job):
         return None
+    if job.digest and job.digest != migration_digest(migrations, run, verb):
+        return Waiting(
+            Reason.JOB_CANNOT_START,
+            f"Job {job.name} is not the one that this upgrade makes for its {verb} step, it has another image, Secret "
+            f"or arguments; delete it: kubectl -n {s.namespace} delete job {job.name}",
+            until,
+            stalled=True,
+        )
     if (stuck := _cannot_start(s, job, migrations)) is not None:
         return Waiting(*stuck, until, stalled=True)
     tail = f": {job.message}" if job.message else ""
+    if job.leaving_at is not None:
+        given_up = job.leaving_at + _LOST_AFTER
+        until = given_up if until is None else min(until, given_up)
+        tail = ": its pod was told to end; another attempt follows"
     return Waiting(Reason.RUNNING_JOB, f"Job {job.name} is running{tail}", until)
+
+
+def _lost(s: Snapshot, job: JobState) -> bool:
+    """Whether its pod should have gone and has not: its node does not answer. The next attempt fences it off."""
+    return not job.ended and job.leaving_at is not None and s.now >= job.leaving_at + _LOST_AFTER
 
 
 def _cannot_start(s: Snapshot, job: JobState, migrations: Migrations) -> tuple[Reason, str] | None:
@@ -109,14 +130,20 @@ def read(job: JobState | None, verb: str) -> JobOutcome:
         )
     well = job is not None and job.succeeded and status.state in _WELL_ENDED[verb]
     mend = f"; {answer['mend']}" if answer.get("mend") else ""
-    said = status.message or (job.message if job else "") or "it left no answer"
+    left = "its pod was told to end and has not" if job and not job.ended else "it left no answer"
+    said = status.message or (job.message if job else "") or left
     named = f"Job {job.name if job else verb}: {said}{mend}"
-    return JobOutcome(well, status, named, job.exit_code if job else None)
+    cut_off = job is not None and not job.succeeded and job.answer is None
+    return JobOutcome(well, status, named, job.exit_code if job else None, cut_off)
 
 
 def worth_another(outcome: JobOutcome, run: Run) -> bool:
-    """Whether the runner itself says that the same may end otherwise, and it was not tried often enough."""
-    return outcome.exit_code == WORTH_RETRYING and run.attempt < ATTEMPTS
+    """Whether another attempt may end otherwise, and there were not enough of them.
+
+    The runner says so, or it was ended before it could say anything: by a node, the kernel or a person.
+    """
+    may = outcome.exit_code == WORTH_RETRYING or (outcome.cut_off and outcome.exit_code != FAILED_FOR_GOOD)
+    return may and run.attempt < ATTEMPTS
 
 
 def never_connected(s: Snapshot, run: Run, verb: str) -> bool:
