@@ -1,5 +1,6 @@
 """The connection to the control plane's database, and what its errors mean for a run."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from migrator.stops import Reason, Refused, Stop, TryAgain
 OLDEST_SERVER = 140_000
 _CONNECT_PAUSE_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 5.0
-_CONTENTION = (
+CONTENTION = (
     errors.LockNotAvailable,
     errors.DeadlockDetected,
     errors.SerializationFailure,
@@ -96,7 +97,7 @@ def translated(connection: Connection[Any], script: Script | None = None) -> Ite
     try:
         yield
     except psycopg.Error as error:
-        raise _stop_for(error, connection, script) from error
+        raise stop_for(error, connection, script) from error
 
 
 def with_patience(
@@ -110,28 +111,34 @@ def with_patience(
 
     Giving up quickly is what protects the users: whatever queues behind our request for a lock waits with us.
     """
-    backoff = limits.backoff_ms / 1000
+    pauses = backoffs(limits)
     for tried in range(1, limits.tries + 1):
         try:
-            _settle(connection)
+            settle(connection)
             with connection.transaction():
                 _limit(connection, limits.lock_timeout_ms, timeout_ms)
                 return work(connection)
-        except _CONTENTION as error:
+        except CONTENTION as error:
             if tried == limits.tries:
-                raise _patience_over(error, script, limits, timeout_ms) from error
-            log_line(
-                "warning",
-                "lock not granted, trying again",
-                file=script.label,
-                tried=tried,
-                sqlstate=error.sqlstate,
-            )
-            time.sleep(backoff)
-            backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+                raise patience_over(error, script, limits, timeout_ms) from error
+            tell_retry(script, tried, error)
+            time.sleep(next(pauses))
         except psycopg.Error as error:
-            raise _stop_for(error, connection, script) from error
+            raise stop_for(error, connection, script) from error
     raise AssertionError("tries is at least 1")
+
+
+def backoffs(limits: Limits) -> Iterator[float]:
+    """Seconds before each further try: doubled, at most 5, and each a random part of it from a half up. Two that
+    deadlocked, or that wait for the same lock, would otherwise meet again."""
+    seconds = limits.backoff_ms / 1000
+    while True:
+        yield seconds * random.uniform(0.5, 1)  # noqa: S311 - chance, not secrecy
+        seconds = min(seconds * 2, _LONGEST_BACKOFF_SECONDS)
+
+
+def tell_retry(script: Script, tried: int, error: psycopg.Error) -> None:
+    log_line("warning", "not granted, trying again", file=script.label, tried=tried, sqlstate=error.sqlstate)
 
 
 def run_script(connection: Connection[Any], script: Script) -> None:
@@ -139,10 +146,10 @@ def run_script(connection: Connection[Any], script: Script) -> None:
     for statement in statements(script.text):
         try:
             connection.execute(statement.text.encode())
-        except _CONTENTION:
+        except CONTENTION:
             raise
         except psycopg.Error as error:
-            raise _stop_for(error, connection, script, statement) from error
+            raise stop_for(error, connection, script, statement) from error
 
 
 def run_single(connection: Connection[Any], script: Script) -> Cursor[Any]:
@@ -150,10 +157,10 @@ def run_single(connection: Connection[Any], script: Script) -> Cursor[Any]:
     for statement in statements(script.text):
         try:
             return connection.execute(statement.text.encode(), binary=True)
-        except _CONTENTION:
+        except CONTENTION:
             raise
         except psycopg.Error as error:
-            raise _stop_for(error, connection, script, statement) from error
+            raise stop_for(error, connection, script, statement) from error
     raise AssertionError("files without a statement are refused before")
 
 
@@ -195,12 +202,20 @@ def _check_server(connection: Connection[Any], dsn: Dsn) -> None:
         )
 
 
-def _settle(connection: Connection[Any]) -> None:
+def settle(connection: Connection[Any]) -> None:
     """A script may have left settings behind; the next one starts from the role's defaults."""
     connection.execute("RESET ALL")
     # A runner that was killed is noticed in the middle of a statement too, and its transaction undone.
     connection.execute("SET client_connection_check_interval = '1s'")
     connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+
+
+def limit_session(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_ms: int) -> None:
+    """For statements that run outside of a transaction; `settle` takes it back."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+        (str(lock_timeout_ms), str(statement_timeout_ms)),
+    )
 
 
 def _limit(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_ms: int) -> None:
@@ -210,17 +225,21 @@ def _limit(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_
     )
 
 
-def _patience_over(error: psycopg.Error, script: Script, limits: Limits, timeout_ms: int) -> TryAgain:
+def patience_over(
+    error: psycopg.Error, script: Script, limits: Limits, timeout_ms: int, lock_timeout_ms: int | None = None
+) -> TryAgain:
+    """What is said when the last try ended like the others."""
     reason = Reason.LOCK_NOT_GRANTED
     if isinstance(error, errors.QueryCanceled):
         reason = Reason.STATEMENT_TOO_LONG
         cause = f"a statement took longer than {timeout_ms} ms"
         mend = (
-            "make it shorter: long work belongs in the batches of migrate.sql, and a validation under a weak "
-            "lock may raise statement_timeout for itself with SET LOCAL"
+            "make it shorter: long work belongs in the batches of migrate.sql, and indexes and validations in "
+            "online.sql"
         )
     else:
-        cause = f"a lock was not granted within {limits.lock_timeout_ms} ms ({_one_line(_primary(error))})"
+        asked_ms = limits.lock_timeout_ms if lock_timeout_ms is None else lock_timeout_ms
+        cause = f"a lock was not granted within {asked_ms} ms ({_one_line(_primary(error))})"
         mend = (
             "look for long transactions on the table (pg_stat_activity, oldest xact_start) and let them end"
         )
@@ -232,7 +251,7 @@ def _patience_over(error: psycopg.Error, script: Script, limits: Limits, timeout
     )
 
 
-def _stop_for(
+def stop_for(
     error: psycopg.Error,
     connection: Connection[Any],
     script: Script | None,
@@ -249,7 +268,7 @@ def _stop_for(
             "nothing of the last transaction was kept; run again, unless a newer attempt ended this one",
             version=version,
         )
-    if state.startswith(_SURROUNDINGS_CLASSES) or isinstance(error, _CONTENTION):
+    if state.startswith(_SURROUNDINGS_CLASSES) or isinstance(error, CONTENTION):
         return TryAgain(
             Reason.DATABASE_UNREACHABLE,
             f"{where}the database is short of something: {_one_line(_primary(error))}",

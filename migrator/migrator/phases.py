@@ -4,6 +4,7 @@ written in the same transaction as its work."""
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
@@ -14,7 +15,9 @@ from migrator.database import count, run_script, run_single, translated, with_pa
 from migrator.fence import hold_fence
 from migrator.ledger import Pen, Record
 from migrator.lines import Event
+from migrator.online import Online
 from migrator.permits import consume_permit
+from migrator.progress import Progress
 from migrator.request import Verb
 from migrator.scripts import Library, Script
 from migrator.settings import Limits
@@ -40,12 +43,15 @@ class Phases:
     library: Library
     limits: Limits
     replicas: Replicas
+    interim: Path
+    """where the answer will stand; until then, how far the work has come"""
 
     def expand(self, record: Record) -> None:
         self._apply(record, Verb.EXPAND, State.EXPANDED, self._script(record, "expand.sql"))
 
     def migrate(self, record: Record) -> None:
-        """Batches until none is left, then the divergence query: it has the last word."""
+        """Batches until none is left, then the divergence query, which has the last word; then what takes long and
+        locks nobody out, on rows that are complete by then."""
         script = self._script(record, "migrate.sql")
         cursor = record.cursor
         rows_done = record.rows_done
@@ -69,7 +75,10 @@ class Phases:
                 version=record.version.text,
                 divergence=left,
             )
-        names = ("migrate.sql", "divergence.sql")
+        online = self._script(record, "online.sql")
+        if online is not None:
+            Online(self.connection, self.pen, self.limits, online).carry_out()
+        names = ("migrate.sql", "online.sql", "divergence.sql")
         self._apply(
             record, Verb.MIGRATE, State.MIGRATED, None, names=names, rows_done=rows_done, divergence=left
         )
@@ -119,7 +128,7 @@ class Phases:
             )
 
     def _pass(self, script: Script, cursor: str, rows_done: int, rows_total: int) -> int:
-        shown_at = time.monotonic()
+        progress = Progress(script.label, script.version.text, rows_done, self.limits.progress_ms / 1000)
         while True:
             self.replicas.throttle(self.connection)
             batch = self._batch(script, cursor, rows_done)
@@ -127,15 +136,7 @@ class Phases:
                 return rows_done
             rows_done += batch.rows
             cursor = batch.cursor
-            if time.monotonic() - shown_at >= self.limits.progress_ms / 1000:
-                shown_at = time.monotonic()
-                log_line(
-                    "info",
-                    "progress",
-                    file=script.label,
-                    rowsDone=rows_done,
-                    rowsTotal=max(rows_total, rows_done),
-                )
+            progress.show(rows_done, max(rows_total, rows_done), self.interim)
             time.sleep(self.limits.pause_ms / 1000)
 
     def _batch(self, script: Script, cursor: str, rows_done: int) -> Batch:

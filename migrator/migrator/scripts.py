@@ -1,16 +1,17 @@
-"""The SQL files of an image: `<version>/{expand,migrate,divergence,contract,backout}.sql`, each optional."""
+"""The SQL files of an image: `<version>/{expand,migrate,online,divergence,contract,backout}.sql`, each optional."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from migrator.online_text import online_faults
 from migrator.request import Request, Verb
 from migrator.semver import Version
 from migrator.sqltext import Fault, script_faults, single_statement_faults
 from migrator.stops import Reason, Refused
 
-SCRIPTS = ("expand.sql", "migrate.sql", "divergence.sql", "contract.sql", "backout.sql")
+SCRIPTS = ("expand.sql", "migrate.sql", "online.sql", "divergence.sql", "contract.sql", "backout.sql")
 _SINGLE = frozenset({"migrate.sql", "divergence.sql"})
 
 
@@ -28,6 +29,8 @@ class Script:
         return f"{self.version}/{self.name}"
 
     def faults(self) -> Iterator[Fault]:
+        if self.name == "online.sql":
+            return online_faults(self.text)
         return single_statement_faults(self.text) if self.name in _SINGLE else script_faults(self.text)
 
 

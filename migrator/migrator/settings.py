@@ -25,6 +25,10 @@ class Limits:
     """for one batch"""
     query_timeout_ms: int = 900_000
     """for the divergence query, which locks nothing"""
+    online_timeout_ms: int = 14_400_000
+    """for one statement of online.sql, which locks nobody out"""
+    online_lock_timeout_ms: int = 60_000
+    """for each lock that such a statement asks for, among them those of all older transactions on its table"""
     tries: int = 12
     """at a transaction whose lock was not granted"""
     backoff_ms: int = 200

@@ -13,7 +13,7 @@ _TOKEN = re.compile(
   | (?P<string> '(?:[^']|'')*' )
   | (?P<name> "(?:[^"]|"")*" )
   | (?P<dollar> (?<![A-Za-z0-9_$]) \$(?P<tag>[A-Za-z_][A-Za-z0-9_]*)?\$ )
-  | (?P<word> [A-Za-z_][A-Za-z0-9_$]* )
+  | (?P<word> [A-Za-z_][A-Za-z0-9_$]* | \\ )
   | (?P<bracket> [()] )
   | (?P<end> ; )
     """,
@@ -100,6 +100,9 @@ def script_faults(text: str) -> Iterator[Fault]:
     """What cannot run inside the one transaction that a script is given."""
     for statement in statements(text):
         first, second = (*statement.words, "", "")[:2]
+        if (trap := _of_psql(statement)) is not None:
+            yield trap
+            continue
         if first in _TRANSACTION or (first, second) in (("start", "transaction"), ("prepare", "transaction")):
             yield Fault(
                 statement.line,
@@ -111,7 +114,7 @@ def script_faults(text: str) -> Iterator[Fault]:
             yield Fault(
                 statement.line,
                 f"{shown} cannot run inside a transaction",
-                "take it out; on a table in use, build an index concurrently by hand before the upgrade",
+                "put CREATE INDEX CONCURRENTLY into online.sql, which runs outside of transactions; take others out",
             )
 
 
@@ -127,6 +130,23 @@ def single_statement_faults(text: str) -> Iterator[Fault]:
             "make it one statement, with a WITH clause if need be",
         )
     yield from script_faults(text)
+
+
+def _of_psql(statement: Statement) -> Fault | None:
+    """What psql alone understands. It also goes on after an error, and answers 0, unless it is told not to."""
+    if "\\" in statement.words:
+        return Fault(
+            statement.line,
+            "a backslash command is for psql, and psql does not run this file",
+            "write it as SQL; what was set with \\set is written out, what was included with \\i is copied in",
+        )
+    if statement.words[:1] == ("copy",) and "stdin" in statement.words:
+        return Fault(
+            statement.line,
+            "COPY FROM stdin takes its rows from psql, and psql does not run this file",
+            "write the rows as INSERT ... VALUES",
+        )
+    return None
 
 
 def _concurrently(statement: Statement) -> bool:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     LOCK_NOT_GRANTED = "LockNotGranted"
     STATEMENT_TOO_LONG = "StatementTooLong"
     SQL_FAILED = "SqlFailed"
+    OBJECT_DIFFERS = "ObjectDiffers"
     RIGHTS_MISSING = "RightsMissing"
     UNEXPECTED = "Unexpected"
 

@@ -77,7 +77,14 @@ class Run:
         pen = self._begin()
         # Another runner may have done it all while this one waited for the lock.
         steps = self._steps(read_records(self.connection))
-        phases = Phases(self.connection, pen, self.library, self.settings.limits, self.replicas)
+        phases = Phases(
+            self.connection,
+            pen,
+            self.library,
+            self.settings.limits,
+            self.replicas,
+            self.settings.termination_log,
+        )
         for step in steps:
             self._step(phases, step)
         self._wait_for_replicas()

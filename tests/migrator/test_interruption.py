@@ -1,5 +1,6 @@
 """Runners that are killed, stopped, cut off or started twice: nothing is done twice, and nothing stays half done."""
 
+import json
 import signal
 from typing import Any
 
@@ -19,7 +20,7 @@ def backfilling(medium: Plane) -> tuple[Plane, RunningRunner]:
     """A runner in the middle of its backfill."""
     medium.done("expand", "1.0.0", "1.1.0")
     # Long pauses for the one that is disturbed, so that it is not done before that on a busy machine.
-    medium.settings["MIGRATOR_PAUSE_MS"] = "60"
+    medium.settings |= {"MIGRATOR_PAUSE_MS": "60", "MIGRATOR_PROGRESS_MS": "1"}
     runner = medium.start("migrate", "1.0.0", "1.1.0")
     medium.settings["MIGRATOR_PAUSE_MS"] = "5"
     medium.wait_for(BATCHES, lambda batches: batches >= 4, "four batches")
@@ -28,7 +29,12 @@ def backfilling(medium: Plane) -> tuple[Plane, RunningRunner]:
 
 def test_a_killed_backfill_goes_on_where_it_was(backfilling: tuple[Plane, RunningRunner]) -> None:
     plane, runner = backfilling
+    plane.wait_for(BATCHES, lambda batches: batches >= 8, "four more batches")
     runner.kill()
+    left_behind = json.loads(runner.termination_log.read_text())
+    assert (left_behind["verb"], left_behind["state"]) == ("migrate", "running")
+    assert 0 < left_behind["rowsDone"] < left_behind["rowsTotal"] == SOME_ROWS
+    assert left_behind["secondsLeft"] > 0
     plane.wait_for(RUNNERS, lambda runners: runners == 0, "the backend of the killed runner to end")
     left = plane.done("inspect", "1.0.0", "1.1.0")["divergence"]
     assert 0 < left < SOME_ROWS

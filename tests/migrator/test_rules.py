@@ -1,14 +1,18 @@
 """The runner's decisions that need no database: order of versions, statements of a file, standing of attempts."""
 
+import itertools
 import json
 
 import pytest
 
 from migrator.answer import ANSWER_BYTES, Answer, State
+from migrator.database import backoffs
 from migrator.dsn import Redactor
 from migrator.fence import Holder, Standing, standing
+from migrator.progress import estimate
 from migrator.request import Request, Verb, parse_request
 from migrator.semver import Version
+from migrator.settings import Limits
 from migrator.sqltext import script_faults, single_statement_faults, statements
 
 IN_ORDER = [
@@ -135,6 +139,20 @@ def test_an_answer_fits_the_termination_message_whatever_happened() -> None:
     told = json.loads(text)
     assert told["message"].endswith("…")
     assert "1.499.0" in told["versions"], "the newest versions are kept"
+
+
+def test_what_is_left_is_estimated_from_this_run() -> None:
+    assert estimate(done=500, left=1500, seconds=10) == (50, 30)
+    assert estimate(done=0, left=1500, seconds=10) == (0, None)
+
+
+def test_waits_grow_and_are_never_the_same_for_two() -> None:
+    waits = [next(backoffs(Limits())) for _ in range(20)]
+    assert len(set(waits)) > 10
+    assert all(0.1 <= wait <= 0.2 for wait in waits)
+    later = backoffs(Limits())
+    assert max(itertools.islice(later, 30)) <= 5
+    assert next(later) >= 2.5
 
 
 def asked(verb: str, upgrade: str, attempt: str) -> Request:

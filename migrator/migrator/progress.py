@@ -1,0 +1,51 @@
+"""How far a backfill has come: lines in the log, and in the place of the answer for as long as there is none, so that
+a container that is killed leaves behind how far it was."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migrator.answer import log_line
+
+
+@dataclass
+class Progress:
+    """Of one pass over one table. Seconds that are left are an estimate from the rows of this very run."""
+
+    label: str
+    version: str
+    rows_before: int
+    every_seconds: float
+    began: float = field(default_factory=time.monotonic)
+    _shown_at: float = field(default_factory=time.monotonic)
+
+    def show(self, rows_done: int, rows_total: int, interim: Path) -> None:
+        """At most once in `every_seconds`."""
+        now = time.monotonic()
+        if now - self._shown_at < self.every_seconds:
+            return
+        self._shown_at = now
+        rate, left = estimate(rows_done - self.rows_before, rows_total - rows_done, now - self.began)
+        told = {"rowsDone": rows_done, "rowsTotal": rows_total, "rowsPerSecond": rate}
+        if left is not None:
+            told["secondsLeft"] = left
+        log_line("info", "progress", file=self.label, **told)
+        running = {
+            "verb": "migrate",
+            "state": "running",
+            "version": self.version,
+            **told,
+            "message": f"{rows_done} of about {rows_total} rows were done; the run was ended before it could answer",
+            "mend": "see why its pod was ended; the next attempt goes on from there",
+        }
+        try:
+            interim.write_text(json.dumps(running, separators=(",", ":")), encoding="utf-8")
+        except OSError as error:
+            log_line("warning", "progress not written", path=str(interim), error=str(error.strerror))
+
+
+def estimate(done: int, left: int, seconds: float) -> tuple[int, int | None]:
+    """Rows per second, and the seconds that are left; None where nothing was done yet."""
+    rate = done / seconds if seconds > 0 else 0.0
+    return round(rate), round(left / rate) if rate > 0 else None
