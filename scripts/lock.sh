@@ -12,3 +12,4 @@ compile=(.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emi
 "${compile[@]}" pyproject.toml -o requirements.lock
 "${compile[@]}" pyproject.toml -c requirements.lock --group dev -o requirements-dev.lock
 "${compile[@]}" --group pyproject.toml:bootstrap -o requirements-uv.lock
+"${compile[@]}" migrator/pyproject.toml -c requirements-dev.lock -o migrator/requirements.lock

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     CONNECTION_LOST = "ConnectionLost"
     INTERRUPTED = "Interrupted"
     FILES_INVALID = "FilesInvalid"
+    LINT_REFUSED = "LintRefused"
     DIGEST_CHANGED = "DigestChanged"
     LEDGER_NEWER = "LedgerNewer"
     LEDGER_BEHIND = "LedgerBehind"

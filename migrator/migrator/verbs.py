@@ -23,6 +23,7 @@ from migrator.ledger import (
 )
 from migrator.ledger_schema import bring_up_to_date
 from migrator.lines import Event
+from migrator.lint.gate import refuse_unfit
 from migrator.origin import failed_over, last_origin, moved, origin_of
 from migrator.permits import check_permit
 from migrator.phases import Phases, divergence
@@ -66,9 +67,11 @@ class Run:
         if not self.versions:
             self._check(records)
             return self._answer(records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL")
-        if not self._steps(records):
+        steps = self._steps(records)
+        if not steps:
             self._wait_for_replicas()
             return self._done(records, "nothing to do, the ledger shows it done")
+        self._lint(steps)
         check_permit(self.connection, self.request)
         if self.request.verb is Verb.CONTRACT:
             # What is taken away next must not be what a reader of a replica still needs.
@@ -111,6 +114,19 @@ class Run:
     def _steps(self, records: Records) -> list[Step]:
         self._check(records)
         return plan(self.request, self.versions, records, lambda record: bool(self._divergence([record])))
+
+    def _lint(self, steps: list[Step]) -> None:
+        """Only what is about to run. A bootstrap has no users, and a way back is never refused for its manners."""
+        if self.request.bootstrap or self.request.verb is Verb.BACKOUT:
+            return
+        for step in steps:
+            names = (
+                ("migrate.sql", "online.sql") if step.phase is Verb.MIGRATE else (f"{step.phase.value}.sql",)
+            )
+            scripts = self.library.get(step.record.version, {})
+            for name in names:
+                if name in scripts:
+                    refuse_unfit(scripts[name])
 
     def _check(self, records: Records) -> None:
         check_not_behind(records, self.request)

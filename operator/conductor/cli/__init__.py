@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from conductor.adapters.release_access import AccessError, ReleaseAccess
-from conductor.cli import abort, approve, receipts, retry, rollback, status, watch
+from conductor.cli import abort, approve, migrations, receipts, retry, rollback, status, watch
 from conductor.cli.options import FAILED, USAGE, CommandError, Releases, Terminal, print_error
 from conductor.cli.style import style_for
 
@@ -58,6 +58,10 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, module in VERBS.items():
         module.add_arguments(verbs.add_parser(name, help=module.HELP, description=module.DESCRIPTION))
+    # The one verb that looks at files and asks no cluster.
+    migrations.add_arguments(
+        verbs.add_parser("migrations", help=migrations.HELP, description=migrations.DESCRIPTION)
+    )
     return parser
 
 
@@ -65,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = program_name(sys.argv[0])
     arguments = make_parser(program).parse_args(argv)
     try:
+        if arguments.verb == "migrations":
+            return migrations.run(arguments)
         releases = ReleaseAccess.connect(context=arguments.context, namespace=arguments.namespace)
         return VERBS[arguments.verb].run(
             arguments, releases, Terminal(style_for(sys.stdout, program), sys.stdout)
