@@ -212,7 +212,5 @@ def test_what_runs_outside_of_transactions_is_rehearsed_so(server: Server, tmp_p
     )
     out = io.StringIO()
     code = main([str(tmp_path), "--dsn", server.url("postgres"), "--json"], {}, out)
-    told = [(each["rule"], each["severity"]) for each in json.loads(out.getvalue())["findings"]]
-    assert (code, told) == (FOUND, [("values-narrowed", "error")]), (
-        "the CHECK over an old column, nothing of online"
-    )
+    refused = [each["rule"] for each in json.loads(out.getvalue())["findings"] if each["severity"] == "error"]
+    assert (code, refused) == (FOUND, ["values-narrowed"]), "the CHECK over an old column, nothing of online"
