@@ -5,6 +5,9 @@ SHELL := bash
 
 PY := .venv/bin/python
 
+# Modules are compiled once, and not in each of the many processes that a run starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

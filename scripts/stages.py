@@ -2,6 +2,7 @@
 
 A stage that sets something up ends the run when it fails; one that checks does not, so that
 one run tells everything that is wrong. What must be cleaned up is cleaned up in either case.
+What runs at the same time as another stage is told after it, as a whole.
 The last line is the sum of what pytest reported, in pytest's own form.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import os
 import re
 import signal
@@ -16,8 +18,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from typing import TextIO
 
 from cluster.errors import ClusterError
 from cluster.interface import chosen_way
+from cluster.paths import DEFAULT_INSTANCE
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST_SUMMARY = re.compile(
@@ -33,14 +36,17 @@ PYTEST_SUMMARY = re.compile(
 )
 PYTEST_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)")
 FAILING = ("failed", "error", "skipped")
-SECOND_INSTANCE = "aside"
+OWN_INSTANCE = os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)
+SECOND_INSTANCE = "aside" if OWN_INSTANCE == DEFAULT_INSTANCE else f"{OWN_INSTANCE[:7]}2"
 
 
 @dataclass(frozen=True)
 class Stage:
     """One command of a run. What stands in `beside` runs at the same time, one after the other.
 
-    `second`: it belongs to the second cluster.
+    What stands in `meanwhile` begins at the same time as well, and need not be over before the end of the run: it is
+    for what waits for nothing, and it has what the others leave of the processors. `second`: it belongs to the second
+    cluster.
     """
 
     name: str
@@ -48,7 +54,12 @@ class Stage:
     sets_up: bool = False
     cleans_up: bool = False
     beside: tuple[Stage, ...] = ()
+    meanwhile: tuple[Stage, ...] = ()
     second: bool = False
+
+    def parts(self) -> tuple[Stage, ...]:
+        """The stage itself and all that runs with it."""
+        return (self, *self.beside, *self.meanwhile)
 
 
 @dataclass
@@ -61,8 +72,17 @@ class Result:
     counts: Counter[str] = field(default_factory=Counter)
 
 
+#: A stage that ran beside others, and what it said.
+Told = tuple[Result, str]
+
+
 def python(*arguments: str) -> tuple[str, ...]:
     return (".venv/bin/python", *arguments)
+
+
+def yielding(stage: Stage) -> Stage:
+    """The same stage at the lowest priority."""
+    return replace(stage, command=("nice", "-n", "19", *stage.command))
 
 
 LINT = (
@@ -80,56 +100,50 @@ WITH_DATABASE = ("tests/unit/controlplane", "tests/migrator")
 WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/controlplane", "-m")
 UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story", "-n", "2")),)
 DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),)
-# Plays in memory, so that it can have what the e2e tests leave of the processors while they wait.
-STORIES = Stage("stories", ("nice", "-n", "19", *WITHOUT_DATABASE, "story", "tests/model"))
+STORIES = Stage("stories", (*WITHOUT_DATABASE, "story", "tests/model"))
+# No clock decides in them, so that they can have what the e2e tests leave of the processors while they wait.
+MEANWHILE = tuple(map(yielding, (*LINT, STORIES)))
 CLUSTER_UP = (
     Stage("cluster up", ("scripts/cluster.sh", "up"), sets_up=True),
     Stage("images", ("scripts/cluster.sh", "images", "all"), sets_up=True),
 )
 CLUSTER_DOWN = Stage("cluster down", ("scripts/cluster.sh", "down"), cleans_up=True)
-E2E_PYTEST = ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e", "--durations=0")
-E2E_COMMAND = (*E2E_PYTEST, "--durations-min=5", "-m")
+E2E_PYTEST = ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/e2e")
+E2E_COMMAND = (*E2E_PYTEST, "--durations=0", "--durations-min=5", "-m")
 # Most of an e2e test is waiting: three files at a time share the cluster and the operator.
-TOGETHER = Stage(
-    "e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos", "-n", "3", "--dist", "loadfile")
-)
-E2E_ONE_CLUSTER = (
-    replace(TOGETHER, beside=(STORIES,)),
-    Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")),
-)
-# Tests that cannot share an operator share the time: half of them run on a cluster of their own. It comes up
-# meanwhile, with what can wait left to those who cannot.
+# The longest files come first (tests/e2e/conftest.py), so that none goes on alone at the end.
+BY_THREE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+TOGETHER = Stage("e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos", *BY_THREE))
+E2E_ONE_CLUSTER = (TOGETHER, Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")))
+# Tests that cannot share an operator go on at the same time on a cluster of their own; what is left of them then
+# comes after the others, on theirs.
 SECOND_DOWN = Stage("second cluster down", ("scripts/cluster.sh", "down"), cleans_up=True, second=True)
 E2E_TWO_CLUSTERS = (
     replace(
         TOGETHER,
         beside=(
-            Stage("second cluster up", ("nice", "scripts/cluster.sh", "up"), second=True),
-            Stage("second cluster's images", ("nice", "scripts/cluster.sh", "images", "all"), second=True),
-            STORIES,
-        ),
-    ),
-    Stage(
-        "e2e tests, one at a time",
-        (*E2E_COMMAND, "alone and not chaos and not elsewhere"),
-        beside=(
+            Stage("second cluster up", ("scripts/cluster.sh", "up"), sets_up=True, second=True),
+            Stage(
+                "second cluster's images", ("scripts/cluster.sh", "images", "all"), sets_up=True, second=True
+            ),
             Stage("e2e tests, elsewhere", (*E2E_COMMAND, "elsewhere and not chaos"), second=True),
-            SECOND_DOWN,
         ),
     ),
+    Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos and not elsewhere")),
 )
 # Holds the API server's audit log of this run against what the chart grants: only the local way has one.
 PRIVILEGES = Stage("privileges", ("scripts/cluster.sh", "exec", "python", "-m", "pytest", "tests/privileges"))
 PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
 
+(UNIT_TESTS,) = UNIT
+(DATABASE_TESTS,) = DATABASE
+SET_UP_AND_FAST_TESTS = replace(DATABASE_TESTS, beside=(*CLUSTER_UP, UNIT_TESTS), meanwhile=MEANWHILE)
+
 RUNS: dict[str, tuple[Stage, ...]] = {
     "lint": LINT,
     "test-unit": UNIT,
     "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN),
-    "test": (
-        *(PACKAGES, *LINT, *UNIT, *DATABASE),
-        *(*CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
-    ),
+    "test": (PACKAGES, SET_UP_AND_FAST_TESTS, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
 }
 
 
@@ -146,13 +160,19 @@ def applicable(stages: tuple[Stage, ...], way: Callable[[], str]) -> tuple[tuple
 
 
 class Runner:
-    """Runs stages one after the other and passes an interruption on to the one that runs."""
+    """Runs stages and passes an interruption on to those that run."""
 
     def __init__(self) -> None:
         self.children: set[subprocess.Popen[str]] = set()
         self.interrupted = False
+        self.stopped = False
         started = datetime.now(UTC).isoformat()
-        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MC_RUN_STARTED": started}
+        self.environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "MC_RUN_STARTED": started,
+            "MC_SECOND_INSTANCE": SECOND_INSTANCE,
+        }
 
     def interrupt(self, signum: int, _frame: FrameType | None) -> None:
         self.interrupted = True
@@ -160,16 +180,24 @@ class Runner:
             if child.poll() is None:
                 os.killpg(child.pid, signum)
 
-    def run(self, stage: Stage) -> list[Result]:
-        """The stage's result, and those of what ran beside it; their output comes after its own."""
-        with ThreadPoolExecutor(1) as aside:
-            beside = aside.submit(lambda: [self.run_quietly(other) for other in stage.beside])
-            result = self.run_one(stage, sys.stdout)
-        for _, said in beside.result():
-            sys.stdout.write(said)
-        return [result, *(other for other, _ in beside.result())]
+    def run(self, stage: Stage, others: ThreadPoolExecutor) -> tuple[list[Result], Future[list[Told]]]:
+        """Results of the stage and of what ran beside it, and what comes of the rest."""
+        meanwhile = others.submit(lambda: list(self.lane(stage.meanwhile)))
+        beside = others.submit(lambda: list(self.lane(stage.beside)))
+        result = self.run_one(stage, sys.stdout)
+        return [result, *tell(beside.result())], meanwhile
 
-    def run_quietly(self, stage: Stage) -> tuple[Result, str]:
+    def lane(self, stages: Iterable[Stage]) -> Iterator[Told]:
+        """One stage after the other, until one that sets something up fails, here or elsewhere."""
+        for stage in stages:
+            if self.stopped or self.interrupted:
+                return
+            result, said = self.run_quietly(stage)
+            if stage.sets_up and result.exit_code != 0:
+                self.stopped = True
+            yield result, said
+
+    def run_quietly(self, stage: Stage) -> Told:
         told = io.StringIO()
         return self.run_one(stage, told), told.getvalue()
 
@@ -201,16 +229,30 @@ class Runner:
 
     def run_all(self, stages: tuple[Stage, ...], *, keep: bool) -> list[Result]:
         results: list[Result] = []
-        stopped = False
-        for stage in stages:
-            if stage.cleans_up and keep:
-                continue
-            if (stopped or self.interrupted) and not stage.cleans_up:
-                continue
-            ended = self.run(stage)
-            results += ended
-            stopped = stopped or any(result.stage.sets_up and result.exit_code != 0 for result in ended)
-        return results
+        meanwhile: list[Future[list[Told]]] = []
+        lanes = sum(bool(lane) for stage in stages for lane in (stage.beside, stage.meanwhile))
+        # One more than can be busy, so that none ever waits for another's end.
+        with ThreadPoolExecutor(lanes + 1) as others:
+            for stage in stages:
+                if stage.cleans_up and keep:
+                    continue
+                if (self.stopped or self.interrupted) and not stage.cleans_up:
+                    continue
+                ended, going_on = self.run(stage, others)
+                if stage.sets_up and ended[0].exit_code != 0:
+                    self.stopped = True
+                results += ended
+                meanwhile.append(going_on)
+            return results + tell(itertools.chain.from_iterable(lane.result() for lane in meanwhile))
+
+
+def tell(told: Iterable[Told]) -> list[Result]:
+    """Print what stages said that ran beside others; their results."""
+    results = []
+    for result, said in told:
+        sys.stdout.write(said)
+        results.append(result)
+    return results
 
 
 def pytest_counts(line: str) -> Counter[str]:
@@ -265,7 +307,8 @@ def main() -> int:
     started = time.monotonic()
     results = runner.run_all(stages, keep=keep)
     reached = {result.stage.name for result in results}
-    missed = [s.name for s in stages if s.name not in reached and not (s.cleans_up and keep)]
+    every = itertools.chain.from_iterable(stage.parts() for stage in stages)
+    missed = [s.name for s in every if s.name not in reached and not (s.cleans_up and keep)]
     report(results, missed, notes)
     skipped = sum(result.counts["skipped"] for result in results)
     if skipped:

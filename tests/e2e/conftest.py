@@ -13,6 +13,13 @@ from harness.kube import Kube, connect
 from harness.namespaces import namespace
 
 FAILED = pytest.StashKey[bool]()
+#: These take minutes each. Where several processes share the files, they are begun first.
+LONGEST = ("test_mc.py", "test_podinfo.py", "test_bad_input.py", "test_deletion.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,12 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rollback.sh"
 LONG_SOAK = PodinfoOptions(soak="10m")
 PROMISED_SECONDS = 120
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300), pytest.mark.usefixtures("operator")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.elsewhere,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("operator"),
+]
 
 
 @dataclass(frozen=True)

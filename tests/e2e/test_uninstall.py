@@ -19,7 +19,12 @@ OPTIONS = PodinfoOptions(replicas=2, soak="10m", window="10s")
 USERS = podinfo.SPARING_USERS
 PATIENCE_SECONDS = 90.0
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.elsewhere,
+    pytest.mark.timeout(240),
+    pytest.mark.usefixtures("operator"),
+]
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ log, which only the local way to a cluster has; on the others the stage is not r
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import yaml
 
-from harness.audit import Record, log_directory, recorded, run_started
+from harness.audit import Record, log_directories, recorded, run_started
 from harness.grants import Grant, beyond, granted, unused
 from harness.operator_install import CHART, HELM_RELEASE, NAMESPACE, helm
 
@@ -18,7 +20,9 @@ USER = f"system:serviceaccount:{NAMESPACE}:{HELM_RELEASE}"
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    return recorded(USER, log_directory(), since=run_started())
+    """What was asked for on every cluster of the run."""
+    found = (recorded(USER, log, since=run_started()) for log in log_directories())
+    return functools.reduce(Record.__or__, found)
 
 
 @pytest.fixture(scope="module")

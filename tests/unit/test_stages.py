@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from scripts import stages
 
@@ -33,10 +35,42 @@ def test_one_cluster_runs_what_two_share(way: str) -> None:
 
 def test_what_runs_beside_a_stage_counts_and_is_told_after_it(capsys: pytest.CaptureFixture[str]) -> None:
     beside = stages.Stage("other", ("sh", "-c", "echo $MC_CLUSTER_INSTANCE; exit 3"), second=True)
-    ended = stages.Runner().run(stages.Stage("one", ("echo", "first"), beside=(beside,)))
+    ended = stages.Runner().run_all((stages.Stage("one", ("echo", "first"), beside=(beside,)),), keep=False)
     assert [(result.stage.name, result.exit_code) for result in ended] == [("one", 0), ("other", 3)]
     said = capsys.readouterr().out
     assert said.split("\n")[1:] == ["--- one", "first", "", "--- other", stages.SECOND_INSTANCE, ""]
+
+
+def test_what_goes_on_meanwhile_holds_nothing_up_and_is_told_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waits for what only the next stage does."""
+    mark = tmp_path / "mark"
+    waits = stages.Stage("waits", ("sh", "-c", f"until [ -e {mark} ]; do :; done; exit 3"))
+    run = (stages.Stage("one", ("true",), meanwhile=(waits,)), stages.Stage("two", ("touch", str(mark))))
+    ended = stages.Runner().run_all(run, keep=False)
+    assert [(result.stage.name, result.exit_code) for result in ended] == [
+        ("one", 0),
+        ("two", 0),
+        ("waits", 3),
+    ]
+    assert capsys.readouterr().out.split() == ["---", "one", "---", "two", "---", "waits"]
+
+
+def test_a_set_up_that_fails_beside_a_stage_ends_the_run() -> None:
+    fails = stages.Stage("set up", ("false",), sets_up=True)
+    after = stages.Stage("after", ("true",))
+    clean = stages.Stage("clean", ("true",), cleans_up=True)
+    run = (stages.Stage("one", ("true",), beside=(fails, after)), stages.Stage("two", ("true",)), clean)
+    ended = stages.Runner().run_all(run, keep=False)
+    assert [result.stage.name for result in ended] == ["one", "set up", "clean"]
+
+
+def test_everything_that_is_checked_alone_is_checked_in_a_whole_run() -> None:
+    whole = [part.name for stage in stages.RUNS["test"] for part in stage.parts()]
+    for run in ("lint", "test-unit", "test-e2e"):
+        assert {part.name for stage in stages.RUNS[run] for part in stage.parts()} <= set(whole)
+    assert len(whole) == len(set(whole))
 
 
 def test_what_needs_no_cluster_asks_for_no_way() -> None:

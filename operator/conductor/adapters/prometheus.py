@@ -161,7 +161,11 @@ class _Transport(requests.adapters.BaseAdapter):
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
         self._outbound = outbound
-        self._tls = ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+    @functools.cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when it is needed: most servers are asked without TLS, and to read all authorities takes a while."""
+        return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         where = urlsplit(request.url or "")

@@ -18,8 +18,9 @@ from cluster.interface import chosen_way
 from cluster.paths import DEFAULT_INSTANCE, InstancePaths
 from harness.grants import Right
 
-#: Set by scripts/stages.py: what happened before it is no part of the run.
+#: Set by scripts/stages.py: what happened before it is no part of the run, and where the rest of the run was.
 RUN_STARTED = "MC_RUN_STARTED"
+SECOND_INSTANCE = "MC_SECOND_INSTANCE"
 FORBIDDEN = "forbid"
 _UNINSTALLED = "uninstalled.jsonl"
 
@@ -48,6 +49,9 @@ class Record:
     allowed: frozenset[Use]
     forbidden: frozenset[Use]
 
+    def __or__(self, other: Record) -> Record:
+        return Record(self.allowed | other.allowed, self.forbidden | other.forbidden)
+
 
 def log_directory() -> Path:
     """Where the local cluster's audit log lies. Raises AuditError on the other ways."""
@@ -57,6 +61,12 @@ def log_directory() -> Path:
             f"the way {way} to a cluster has no audit log; use MC_CLUSTER=local to compare privileges"
         )
     return InstancePaths(os.environ.get("MC_CLUSTER_INSTANCE", DEFAULT_INSTANCE)).audit
+
+
+def log_directories() -> list[Path]:
+    """The audit logs of every cluster that this run of `make test` uses."""
+    second = os.environ.get(SECOND_INSTANCE, "")
+    return [log_directory(), *([InstancePaths(second).audit] if second else [])]
 
 
 @contextmanager

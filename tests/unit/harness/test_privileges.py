@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.audit import AuditError, Use, log_directory, recorded, uninstalling, uses
+from harness.audit import AuditError, Use, log_directories, log_directory, recorded, uninstalling, uses
 from harness.grants import Grant, Right, beyond, granted, unused
 
 USER = "system:serviceaccount:conductor-system:conductor"
@@ -73,6 +73,21 @@ def test_what_the_log_says_is_what_was_used(tmp_path: Path) -> None:
         "delete pods in namespace prod",
     }
     assert not found.forbidden
+
+
+def test_a_run_on_two_clusters_has_two_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MC_CLUSTER", "local")
+    monkeypatch.delenv("MC_CLUSTER_INSTANCE", raising=False)
+    monkeypatch.delenv("MC_SECOND_INSTANCE", raising=False)
+    assert log_directories() == [log_directory()]
+    monkeypatch.setenv("MC_SECOND_INSTANCE", "aside")
+    assert [log.parent.name for log in log_directories()] == ["maestro-conductor", "maestro-conductor-aside"]
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, asked in ((one, entry("get", "pods")), (other, entry("delete", "pods"))):
+        folder.mkdir()
+        written(folder, asked)
+    both = recorded(USER, one) | recorded(USER, other)
+    assert {use.right.verb for use in both.allowed} == {"get", "delete"}
 
 
 def test_an_apply_that_creates_has_used_two_rights() -> None:

@@ -82,7 +82,7 @@ class _Anywhere(Outbound):
 
 
 def test_more_orders_than_threads_are_all_served(probes: Probes, answers: Answers) -> None:
-    paths = [f"/{number}" for number in range(3 * THREADS)]
+    paths = [f"/{number}" for number in range(THREADS + 6)]
     for path in paths:
         probes.order(("prod", path), (answers.order(path),))
     assert answers.until(5, *paths)
