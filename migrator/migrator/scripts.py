@@ -1,4 +1,5 @@
-"""The SQL files of an image: `<version>/{expand,migrate,online,divergence,contract,backout}.sql`, each optional."""
+"""The SQL files of an image: `<version>/{expand,migrate,online,divergence,contract,backout}.sql`, each optional, and
+what a `<version>/sync.toml` makes of itself."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,8 +11,11 @@ from migrator.request import Request, Verb
 from migrator.semver import Version
 from migrator.sqltext import Fault, script_faults, single_statement_faults
 from migrator.stops import Reason, Refused
+from migrator.sync import parse_sync
+from migrator.sync_scripts import sync_scripts
 
 SCRIPTS = ("expand.sql", "migrate.sql", "online.sql", "divergence.sql", "contract.sql", "backout.sql")
+SYNC = "sync.toml"
 _SINGLE = frozenset({"migrate.sql", "divergence.sql"})
 
 
@@ -98,22 +102,60 @@ def _version_of(entry: Path) -> Version:
 
 
 def _read_version(folder: Path, version: Version) -> Iterator[Script]:
+    sources: dict[str, bytes] = {}
     for path in sorted(folder.iterdir()):
-        if path.name not in SCRIPTS:
+        if path.name not in (*SCRIPTS, SYNC):
             raise Refused(
                 Reason.FILES_INVALID,
-                f"migrations: {version}/{path.name} is none of {', '.join(SCRIPTS)}",
+                f"migrations: {version}/{path.name} is none of {', '.join((*SCRIPTS, SYNC))}",
                 "rename it or take it out: it would never run",
                 version=version.text,
             )
-        content = path.read_bytes()
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise Refused(
-                Reason.FILES_INVALID,
-                f"{version}/{path.name} is not UTF-8 ({error.reason} at byte {error.start})",
-                "save it as UTF-8",
-                version=version.text,
-            ) from error
-        yield Script(version, path.name, text, f"sha256:{hashlib.sha256(content).hexdigest()}")
+        sources[path.name] = path.read_bytes()
+    texts = {name: _decoded(version, name, content) for name, content in sources.items()}
+    made = _made_of_sync(version, texts)
+    for name in SCRIPTS:
+        if name in texts or name in made:
+            # The digest is of what people wrote: a newer runner may make other SQL of the same sync.toml.
+            content = sources.get(name, b"") + (b"\0" + sources[SYNC] if name in made else b"")
+            text = _composed(name, texts.get(name, ""), made.get(name, ""))
+            yield Script(version, name, text, f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+
+def _decoded(version: Version, name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"{version}/{name} is not UTF-8 ({error.reason} at byte {error.start})",
+            "save it as UTF-8",
+            version=version.text,
+        ) from error
+
+
+def _made_of_sync(version: Version, texts: Mapping[str, str]) -> Mapping[str, str]:
+    if SYNC not in texts:
+        return {}
+    for name in sorted(_SINGLE & texts.keys()):
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"{version}/{name} stands beside {SYNC}, which makes a {name} of its own",
+            "take one of the two out; a second backfill is a version of its own",
+            version=version.text,
+        )
+    try:
+        return sync_scripts(parse_sync(texts[SYNC]))
+    except ValueError as error:
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"{version}/{SYNC}: {error}",
+            "mend it as docs/two-way-sync.md says",
+            version=version.text,
+        ) from error
+
+
+def _composed(name: str, written: str, made: str) -> str:
+    """What is made comes after a person's expand, and goes before it does."""
+    parts = [written, made] if name == "expand.sql" else [made, written]
+    return "\n".join(part for part in parts if part.strip())

@@ -81,6 +81,7 @@ _ERRORS: Mapping[str, Mapping[str, str]] = {
     "migrate": {name: _LOCKS[name] for name in ("syntax-error", "require-concurrent-index-creation")},
     "online": {name: _LOCKS[name] for name in ("syntax-error", "require-concurrent-index-creation")},
     "divergence": {"syntax-error": _READ},
+    # SET NOT NULL is what contract is for: whether a CHECK of another file proves it, only a rehearsal can tell.
     # An index goes with a short lock on a table that nobody scans by it any more.
     "contract": {name: mend for name, mend in _LOCKS.items() if name != "require-concurrent-index-deletion"},
     # What leads back is never refused for its manners.
@@ -91,7 +92,6 @@ _WARNINGS: Mapping[str, Mapping[str, str]] = {
         "ban-drop-not-null": "be sure that the old version reads NULL there; with sync.toml it is not needed",
         "ban-set-default": "be sure that the old version's rows may have it",
     },
-    "contract": {"adding-not-nullable-field": _PROVE},
 }
 
 
