@@ -14,7 +14,7 @@ from tests.migrator.test_lint_text import write
 
 from migrator.lint.command import CLEAN, FOUND, NOT_DONE, main
 from migrator.lint.findings import Finding, SqlFile
-from migrator.lint.rehearsal import rehearse_phase
+from migrator.lint.rehearsal import StatementFailedError, rehearse_phase
 
 BASIS = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');
@@ -108,7 +108,7 @@ def test_what_a_phase_did_to_the_catalogue_is_told_though_nobody_can_read_it(
 ) -> None:
     for statement, expected in cases:
         hidden = HIDDEN.format(statement.replace("'", "''"))
-        found = rehearsed(scratch, phase, f"SELECT 1;\n{hidden};\nSELECT 2;")
+        found = rehearsed(scratch, phase, f"SELECT 1 WHERE false;\n{hidden};\nSELECT 2 WHERE false;")
 
         for rule, words in expected.items():
             matching = [each for each in found if each.rule == rule and words in each.message]
@@ -214,3 +214,9 @@ def test_what_runs_outside_of_transactions_is_rehearsed_so(server: Server, tmp_p
     code = main([str(tmp_path), "--dsn", server.url("postgres"), "--json"], {}, out)
     refused = [each["rule"] for each in json.loads(out.getvalue())["findings"] if each["severity"] == "error"]
     assert (code, refused) == (FOUND, ["values-narrowed"]), "the CHECK over an old column, nothing of online"
+
+
+def test_a_backfill_that_never_ends_is_told(scratch: psycopg.Connection[Any]) -> None:
+    with pytest.raises(StatementFailedError, match="not done after") as told:
+        rehearsed(scratch, "migrate", "\nSELECT 0::bigint AS rows, 'again' AS cursor")
+    assert told.value.finding.line == 2
