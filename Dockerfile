@@ -32,7 +32,8 @@ COPY --from=build /opt/app /opt/app
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/app \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2
 WORKDIR /opt/app
 USER 65532:65532
 EXPOSE 8080

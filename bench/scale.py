@@ -1,8 +1,11 @@
 """`make bench-scale`: a thousand releases at rest and a hundred upgrading at once, beside Argo Rollouts.
 
-Pods are kwok's and cost nothing; their traffic is synthetic (bench/scale_traffic.py), and node proxies are not
-asked (`nodeProof: Off`), because those nodes have none. Everything else is real: the API server, the operator as
-its chart installs it, Prometheus. Argo Rollouts is measured first, while there is nothing else in the cluster.
+Pods are kwok's and cost nothing; their traffic is synthetic (bench/scale_traffic.py), one small server answers what
+is sent to any of them, and node proxies are not asked (`nodeProof: Off`), because those nodes have none. Everything
+else is real: the API server, the operator as its chart installs it, Prometheus. Argo Rollouts is measured first, while
+there is nothing else in the cluster, and once more at the same time as the operator.
+
+What is done is kept in `bench/results/scale.checkpoint.json`: a run that breaks off goes on there.
 """
 
 from __future__ import annotations
@@ -11,27 +14,33 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from cluster.images import deliver
 from cluster.interface import select
-from harness import operator_install
+from harness import audit, operator_install
 from harness.kube import ApiError, Kube, connect
 from harness.waiting import poll
 from measure import RESULTS, circumstances
-from scenarios import fleet, peers
+from scenarios import fleet, peers, scale_report
+from scenarios.checkpoint import Checkpoint, StopBeforeError
 from scenarios.processes import Metrics, Process, Recording, Rest, Spread, at_rest
-from scenarios.tables import columns
 
 SIZES = (10, 100, 1000)
 UPGRADING = 100
+#: Upgrades are asked for over so many seconds; the last round asks for all of them in one blow.
+STAGGER_SECONDS = 60.0
 ROUNDS = 2
-COLD_STARTS = 3
-#: What the issue promises.
-CPU_PERCENT, DECISION_SECONDS, COLD_SECONDS, FLAT_MB = 1.0, 0.25, 30.0, 10.0
+COLD_STARTS = 2
 VALUES = ("nodeProof=Off", "logLevel=warning", "resources.limits.memory=2Gi")
+CHECKPOINT = RESULTS / "scale.checkpoint.json"
+_GROW_SECONDS = 1800.0
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,68 +50,105 @@ class Options:
     rounds: int
     windows: int
     window_seconds: float
+    stop_before: str
 
 
-@dataclass
 class Bench:
-    """Everything that is found, in the order in which it is."""
+    """Its parts, in the order in which they are measured."""
 
-    kube: Kube
-    options: Options
-    argo_alone: dict[int, Rest] = field(default_factory=dict)
-    ours: dict[int, Rest] = field(default_factory=dict)
-    together: dict[str, Rest] = field(default_factory=dict)
-    written: dict[int, int] = field(default_factory=dict)
-    installs: dict[int, dict[str, Any]] = field(default_factory=dict)
-    cold: dict[int, Spread] = field(default_factory=dict)
-    upgrades: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.fleet = fleet.releases(self.kube)
+    def __init__(self, kube: Kube, options: Options, done: Checkpoint) -> None:
+        self.kube = kube
+        self.options = options
+        self.done = done
+        self.releases = fleet.releases(kube)
+        self.rollouts = fleet.rollouts(kube)
 
     def run(self) -> None:
+        """Raises StopBeforeError where the options say so."""
+        self._part("argo/installed", self._install_argo)
+        argo = peers.argo_rollouts(self.kube)
+        self.rollouts.adopt()
+        for size in self.options.sizes:
+            self._part(f"argo/{size}/made", partial(self._grow_rollouts, size))
+            self._part(f"argo/{size}/rest", lambda: {"argo": self._rest({"argo": argo})["argo"].as_json()})
+
+        self._part("operator/installed", self._install_operator)
+        operator = Process(self.kube, operator_install.NAMESPACE, operator_install.SELECTOR, 8080)
+        self.releases.adopt()
+        for size in self.options.sizes:
+            self._part(f"operator/{size}/made", partial(self._grow_releases, operator, size))
+            self._part(f"operator/{size}/rest", partial(self._operator_at_rest, operator))
+            self._part(f"operator/{size}/cold", partial(self._cold_starts, operator, size))
+        both = {"operator": operator, "argo": argo}
+        self._part("both/rest", lambda: {name: rest.as_json() for name, rest in self._rest(both).items()})
+
+        for number in range(1, self.options.rounds + 1):
+            self._part(
+                f"upgrades/{number}", partial(self._upgrades, operator, last=number == self.options.rounds)
+            )
+        self._part("both/after", lambda: {name: rest.as_json() for name, rest in self._rest(both).items()})
+
+    def _part(self, name: str, measure: Callable[[], Json]) -> None:
+        known = name in self.done.parts
+        began = time.monotonic()
+        self.done.part(name, measure)
+        say(f"{name}: " + ("done before" if known else f"{time.monotonic() - began:.0f} s"))
+
+    # Argo Rollouts
+
+    def _install_argo(self) -> Json:
         peers.install_kwok(self.kube)
-        argo = peers.install_argo_rollouts(self.kube)
-        self._argo(argo)
+        peers.install_argo_rollouts(self.kube)
+        self.kube.apply_all(fleet.namespaces("argo"))
+        return {}
+
+    def _grow_rollouts(self, size: int) -> Json:
+        began = time.monotonic()
+        made = self.rollouts.grow(size, deadline_seconds=_GROW_SECONDS)
+        return {"made": made, "seconds": round(time.monotonic() - began, 1)}
+
+    # the operator
+
+    def _install_operator(self) -> Json:
         peers.install_traffic(self.kube)
         operator_install.install(self.kube, values=VALUES)
-        operator = Process(self.kube, operator_install.NAMESPACE, operator_install.SELECTOR, 8080)
-        self._releases(operator)
-        self.together = self._rest({"operator": operator, "argo": argo})
-        self._upgrades(operator)
-
-    def _argo(self, argo: Process) -> None:
-        made = fleet.rollouts(self.kube)
-        self.kube.apply_all(fleet.namespaces("argo"))
-        for size in self.options.sizes:
-            say(f"Argo Rollouts: {size} Rollouts")
-            made.grow(size, deadline_seconds=1800)
-            self.argo_alone[size] = self._rest({"argo": argo})["argo"]
-
-    def _releases(self, operator: Process) -> None:
-        made = self.fleet
         self.kube.apply_all(fleet.namespaces("scale"))
-        for size in self.options.sizes:
-            say(f"operator: {size} releases")
-            fresh = size - made.size
-            with Recording(operator) as recording:
-                began = time.monotonic()
-                made.grow(size, deadline_seconds=3600)
-                took = time.monotonic() - began
-            self.installs[size] = {"installed": fresh, "seconds": round(took, 1), **under_way(recording)}
-            before = made.resource_versions()
-            self.ours[size] = self._rest({"operator": operator})["operator"]
-            after = made.resource_versions()
-            self.written[size] = sum(after[uid] != version for uid, version in before.items())
-            self.cold[size] = Spread([self._cold_start(operator, size) for _ in range(COLD_STARTS)])
+        return {}
+
+    def _grow_releases(self, operator: Process, size: int) -> Json:
+        began = time.monotonic()
+        with Recording(operator) as recording:
+            made = self.releases.grow(size, deadline_seconds=_GROW_SECONDS)
+        return {"made": made, "seconds": round(time.monotonic() - began, 1), **under_way(recording)}
+
+    def _operator_at_rest(self, operator: Process) -> Json:
+        before = self.releases.resource_versions()
+        since = datetime.now(UTC)
+        found = self._rest({"operator": operator})["operator"].as_json()
+        until = datetime.now(UTC)
+        after = self.releases.resource_versions()
+        account = operator.pod_object()["spec"]["serviceAccountName"]
+        asked = audit.counted(
+            f"system:serviceaccount:{operator.namespace}:{account}", audit.log_directory(), since, until
+        )
+        return {
+            "operator": found,
+            "releasesWritten": sum(after[uid] != version for uid, version in before.items()),
+            "requests": {str(right): count for right, count in sorted(asked.items())},
+            "requestsSeconds": round((until - since).total_seconds(), 1),
+        }
 
     def _rest(self, processes: dict[str, Process]) -> dict[str, Rest]:
         # What was just made is still talked about: the API server's own work must not count as rest.
         time.sleep(self.options.window_seconds)
         return at_rest(processes, windows=self.options.windows, seconds=self.options.window_seconds)
 
+    def _cold_starts(self, operator: Process, size: int) -> Json:
+        found = Spread([self._cold_start(operator, size) for _ in range(COLD_STARTS)])
+        return {"seconds": found.as_json()}
+
     def _cold_start(self, operator: Process, size: int) -> float:
-        """From the start of the process until every release was looked at."""
+        """Seconds from the start of the process until every release was looked at."""
         former = operator.pod()
         self.kube.delete("Pod", former, operator.namespace)
 
@@ -113,113 +159,38 @@ class Bench:
                 found = operator.read(pod)
             except (LookupError, ApiError, OSError):
                 return None
-            known = found.sum("mc_cache_objects", kind="ControlPlaneRelease") >= size
-            return found if known and found.sum("mc_looks_total") >= size else None
+            return found if found.sum("mc_releases_looked_at") >= size else None
 
         found = poll(all_seen, what=f"{size} releases seen", deadline_seconds=300, every_seconds=0.2)
         return time.time() - found.started_at
 
-    def _upgrades(self, operator: Process) -> None:
+    def _upgrades(self, operator: Process, *, last: bool) -> Json:
         numbers = range(self.options.upgrading)
-        versions = [fleet.SECOND, fleet.FIRST]
-        for number in range(self.options.rounds):
-            version = versions[number % 2] if number else fleet.SECOND
-            say(f"operator: {self.options.upgrading} upgrades at once, round {number + 1}")
-            with Recording(operator) as recording:
-                began = time.monotonic()
-                self.fleet.ask(numbers, version)
-                asked = time.monotonic() - began
-                self.fleet.wait(deadline_seconds=3600)
-                took = time.monotonic() - began
-            rest = self._rest({"operator": operator})["operator"]
-            self.upgrades.append(
-                {
-                    "upgrades": self.options.upgrading,
-                    "askedInSeconds": round(asked, 1),
-                    "seconds": round(took, 1),
-                    "succeeded": recording.grown("mc_upgrades_total", outcome="Succeeded"),
-                    "ended": recording.grown("mc_upgrades_total"),
-                    **under_way(recording),
-                    "restMB": rest.memory_mb.as_json(),
-                }
-            )
-
-    # what came of it
-
-    def as_json(self) -> dict[str, Any]:
+        if len({self.releases.versions[index] for index in numbers}) > 1:
+            # A round broke off while it was asked for.
+            self.releases.ask(numbers, fleet.FIRST)
+        self.releases.wait(deadline_seconds=_GROW_SECONDS)
+        version = fleet.FIRST if self.releases.versions[0] == fleet.SECOND else fleet.SECOND
+        with Recording(operator) as recording:
+            began = time.monotonic()
+            self.releases.ask(numbers, version, over_seconds=0.0 if last else STAGGER_SECONDS)
+            asked = time.monotonic() - began
+            self.releases.wait(deadline_seconds=_GROW_SECONDS)
+            took = time.monotonic() - began
+        rest = self._rest({"operator": operator})["operator"]
         return {
-            "argoAlone": {str(size): rest.as_json() for size, rest in self.argo_alone.items()},
-            "operator": {str(size): rest.as_json() for size, rest in self.ours.items()},
-            "bothAtRest": {name: rest.as_json() for name, rest in self.together.items()},
-            "releasesWrittenAtRest": {str(size): count for size, count in self.written.items()},
-            "installs": {str(size): found for size, found in self.installs.items()},
-            "coldStartSeconds": {str(size): spread.as_json() for size, spread in self.cold.items()},
-            "upgradesAtOnce": self.upgrades,
+            "upgrades": self.options.upgrading,
+            "askedInSeconds": round(asked, 1),
+            "seconds": round(took, 1),
+            "succeeded": recording.grown("mc_upgrades_total", outcome="Succeeded"),
+            "ended": recording.grown("mc_upgrades_total"),
+            "processStarted": recording.end.started_at,
+            **under_way(recording),
+            "rest": rest.as_json(),
         }
 
-    def broken(self) -> list[str]:
-        most = max(self.options.sizes)
-        ours, peer = self.ours[most], self.argo_alone[most]
-        faults = []
-        if ours.memory_mb.median > peer.memory_mb.median:
-            faults.append(
-                f"memory with {most} releases: {ours.memory_mb.median:.0f} MB, Argo Rollouts' "
-                f"{peer.memory_mb.median:.0f} MB"
-            )
-        if ours.cpu.median >= CPU_PERCENT:
-            faults.append(f"CPU at rest: {ours.cpu.median:.2f} % of a core")
-        if any(self.written.values()):
-            faults.append(f"releases written at rest: {self.written}")
-        if max(self.cold[most].values) > COLD_SECONDS:
-            faults.append(f"cold start: {max(self.cold[most].values):.1f} s")
-        for number, found in enumerate(self.upgrades, 1):
-            late = found["wakeToDecisionSeconds"]["p99"]
-            if late is None or late > DECISION_SECONDS:
-                faults.append(f"round {number}: wake to decision p99 {late} s")
-            if found["succeeded"] < self.options.upgrading:
-                faults.append(
-                    f"round {number}: {found['succeeded']:.0f} of {self.options.upgrading} succeeded"
-                )
-        grown = self.upgrades[-1]["restMB"]["median"] - self.upgrades[0]["restMB"]["median"]
-        if grown > FLAT_MB:
-            faults.append(f"memory grew by {grown:.1f} MB from the first round of upgrades to the last")
-        return faults
 
-    def lines(self) -> list[str]:
-        rows = [
-            ["at rest", "memory", "CPU of a core", "Argo memory", "Argo CPU", "memory / Argo's", "cold start"]
-        ]
-        for size in self.options.sizes:
-            ours, peer = self.ours[size], self.argo_alone[size]
-            rows.append(
-                [
-                    f"{size}",
-                    ours.memory_mb.text("MB", 0),
-                    ours.cpu.text("%", 2),
-                    peer.memory_mb.text("MB", 0),
-                    peer.cpu.text("%", 2),
-                    f"{ours.memory_mb.median / peer.memory_mb.median:.2f}",
-                    self.cold[size].text("s"),
-                ]
-            )
-        more = [["", "seconds", "p50", "p99 decision", "CPU of a core", "peak memory", "memory after"]]
-        for number, found in enumerate(self.upgrades, 1):
-            decision = found["wakeToDecisionSeconds"]
-            more.append(
-                [
-                    f"{found['upgrades']} at once, {number}",
-                    f"{found['seconds']:.0f}",
-                    _milliseconds(decision["p50"]),
-                    _milliseconds(decision["p99"]),
-                    f"{found['cpuPercentOfACore']:.0f} %",
-                    f"{found['memoryMB']['greatest']:.0f} MB",
-                    f"{found['restMB']['median']:.0f} MB",
-                ]
-            )
-        return [*columns(rows), "", *columns(more)]
-
-
-def under_way(recording: Recording) -> dict[str, Any]:
+def under_way(recording: Recording) -> Json:
     """What a program did while something was under way."""
     return {
         "cpuPercentOfACore": round(recording.cpu_percent, 1),
@@ -230,6 +201,9 @@ def under_way(recording: Recording) -> dict[str, Any]:
         },
         "decisions": recording.grown("mc_wake_to_decision_seconds_count"),
         "queueWaitP99Seconds": recording.quantile("mc_queue_wait_seconds", 0.99),
+        "sampleWaitP99Seconds": recording.quantile("mc_sample_wait_seconds", 0.99),
+        "probeWaitP99Seconds": recording.quantile("mc_probe_wait_seconds", 0.99),
+        "requestsOfOurs": recording.grown("mc_probe_wait_seconds_count"),
         "glances": recording.grown("mc_looks_total", basis="watches"),
         "reads": recording.grown("mc_looks_total", basis="read"),
         "statusWrites": recording.grown("mc_status_writes_total"),
@@ -239,48 +213,51 @@ def under_way(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{1000 * value:.0f} ms"
-
-
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def parse(argv: Sequence[str] | None) -> Options:
+def parse(argv: Sequence[str] | None) -> tuple[Options, bool]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--upgrading", type=int, default=UPGRADING)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--windows", type=int, default=5, help="of rest, for median and spread")
-    parser.add_argument("--window-seconds", type=float, default=60.0)
+    parser.add_argument("--windows", type=int, default=3, help="of rest, for median and spread")
+    parser.add_argument("--window-seconds", type=float, default=15.0)
+    parser.add_argument(
+        "--stop-before", default="", metavar="PART", help="for now; the next run goes on there"
+    )
+    parser.add_argument("--fresh", action="store_true", help="forget the parts that are done")
     given = parser.parse_args(argv)
-    return Options(tuple(given.sizes), given.upgrading, given.rounds, given.windows, given.window_seconds)
+    settings = vars(given)
+    fresh = settings.pop("fresh")
+    return Options(**{**settings, "sizes": tuple(given.sizes)}), fresh
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = parse(argv)
-    around = circumstances()
+    options, fresh = parse(argv)
     deliver(select(), ["conductor:dev", *peers.IMAGES])
     with connect() as kube:
-        bench = Bench(kube, options)
+        measured = {key: value for key, value in asdict(options).items() if key != "stop_before"}
+        about = {"cluster": kube.need("Namespace", "kube-system")["metadata"]["uid"], "options": measured}
+        if fresh:
+            CHECKPOINT.unlink(missing_ok=True)
+        done = Checkpoint(CHECKPOINT, about, stop_before=options.stop_before)
+        done.part("circumstances", circumstances)
         try:
-            bench.run()
-        finally:
-            RESULTS.mkdir(exist_ok=True)
-            partial = RESULTS / "scale.json.partial"
-            partial.write_text(
-                json.dumps({"benchmark": "scale", **around, **bench.as_json()}, indent=1) + "\n"
-            )
-    broken = bench.broken()
+            Bench(kube, options, done).run()
+        except StopBeforeError as stop:
+            say(f"stopped before {stop}; the next run goes on there")
+            return 0
+    report = scale_report.Report(options.sizes, options.upgrading, options.rounds, done.parts)
     path = RESULTS / "scale.json"
-    document = {"benchmark": "scale", **around, **bench.as_json(), "broken": broken}
+    document = {"benchmark": "scale", "options": measured, "parts": done.parts, "broken": report.broken()}
     path.write_text(json.dumps(document, indent=1) + "\n")
-    partial.unlink()
-    print("\n".join(["", *bench.lines(), ""]))
-    for fault in broken:
+    done.finished()
+    print("\n".join(["", *report.lines(), ""]))
+    for fault in report.broken():
         print(f"NOT AS PROMISED: {fault}")
-    return 1 if broken else 0
+    return 1 if report.broken() else 0
 
 
 if __name__ == "__main__":

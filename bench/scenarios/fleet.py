@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any
 from harness.kube import Kube, Object
 from harness.waiting import poll
 
-NAMESPACES = 10
+#: A read lists what is in a release's namespace; an API server with an etcd before 3.4.31 does not answer lists from
+#: its cache, so that a namespace with many releases makes each read dear.
+NAMESPACES = 100
 NODES = 5
 PODS_PER_NODE = 1000
 NODE_LABEL = {"type": "kwok"}
@@ -18,8 +21,18 @@ NODE_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 #: What is to run in earnest stays away from them.
 NODE_TAINT = {"key": "type", "value": "kwok", "effect": "NoSchedule"}
 FIRST, SECOND = "1.0.0", "1.1.0"
+#: An upgrade is judged over so long, and soaked as long.
+WINDOW = "30s"
+#: About 80 requests of ours for a verdict, 2.5 a second through the soak: a hundred at once share these two cores with
+#: everything that answers them.
+_UPGRADE_RATES = {"errorRate": 0.05, "missRate": 0.05, "window": WINDOW}
+#: What is installed is not measured: one request will do.
+_INSTALL_RATES = {"errorRate": 0.5, "missRate": 0.5, "window": "10s"}
 PROMETHEUS_URL = "http://prometheus.scale-metrics.svc:9090"
 _HANDS = 8
+
+#: From a number and a version to the objects.
+Make = Callable[[int, str], list[Object]]
 
 
 def nodes() -> list[Object]:
@@ -70,9 +83,13 @@ def pod_template(version: str, labels: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def release(number: int, version: str) -> Object:
-    """A release whose health is judged by a real Prometheus on synthetic series."""
+def release(number: int, version: str, *, installed: bool = False) -> Object:
+    """A release whose health is judged by a real Prometheus on synthetic series.
+
+    `installed`: for the first time; an upgrade is judged in earnest.
+    """
     name = f"r{number}"
+    rates = _INSTALL_RATES if installed else _UPGRADE_RATES
     return {
         "apiVersion": "maestro-conductor.io/v1alpha1",
         "kind": "ControlPlaneRelease",
@@ -93,10 +110,13 @@ def release(number: int, version: str) -> Object:
             "traffic": {
                 "current": "blue",
                 "provider": "Service",
-                "switchHealth": {"errorRate": 0.01, "p95LatencyMs": 900, "window": "10s", "noData": "Wait"},
+                "switchHealth": {"p95LatencyMs": 900, "noData": "Wait", **rates},
+            },
+            "verification": {
+                "http": [{"component": "web", "service": name, "port": "http", "path": "/version"}]
             },
             "preStopHook": {"enabled": False},
-            "soak": "10s",
+            "soak": WINDOW,
             "deadlines": {"bringUp": "20m", "verify": "20m", "rollback": "2m"},
             "metrics": {"prometheus": {"url": PROMETHEUS_URL, "preset": "http"}},
         },
@@ -135,22 +155,38 @@ class Fleet:
     kube: Kube
     kind: str
     api_version: str
-    make: Callable[[int, str], list[Object]]
+    install: Make
+    make: Make
     settled: Callable[[Object, str], bool]
-    size: int = 0
+    #: The version that an object asks for.
+    asked: Callable[[Object], str]
     versions: dict[int, str] = field(default_factory=dict)
 
-    def grow(self, size: int, *, deadline_seconds: float) -> None:
-        """Make more of them, and wait until all have settled."""
-        self.ask(range(self.size, size), FIRST)
-        self.size = size
-        self.wait(deadline_seconds=deadline_seconds)
+    def adopt(self) -> None:
+        """Know those that a former run made, as they were asked for then."""
+        self.versions = {int(item["metadata"]["name"][1:]): self.asked(item) for item in self.objects()}
 
-    def ask(self, numbers: Iterable[int], version: str) -> None:
-        """Ask for a version of each, as fast as a few hands can."""
+    def grow(self, size: int, *, deadline_seconds: float) -> int:
+        """Make more of them, and wait until all have settled; how many were made."""
+        missing = [number for number in range(size) if number not in self.versions]
+        self._each(missing, self.install, FIRST)
+        self.wait(deadline_seconds=deadline_seconds)
+        return len(missing)
+
+    def ask(self, numbers: Iterable[int], version: str, *, over_seconds: float = 0.0) -> None:
+        """Ask for a version of each: as fast as a few hands can, or one after the other over so many seconds."""
         chosen = list(numbers)
+        if not over_seconds:
+            self._each(chosen, self.make, version)
+            return
+        began = time.monotonic()
+        for index, number in enumerate(chosen):
+            time.sleep(max(0.0, began + over_seconds * index / len(chosen) - time.monotonic()))
+            self._each([number], self.make, version)
+
+    def _each(self, chosen: list[int], make: Make, version: str) -> None:
         with ThreadPoolExecutor(_HANDS) as hands:
-            list(hands.map(lambda number: self.kube.apply_all(self.make(number, version)), chosen))
+            list(hands.map(lambda number: self.kube.apply_all(make(number, version)), chosen))
         self.versions |= dict.fromkeys(chosen, version)
 
     def wait(self, *, deadline_seconds: float) -> None:
@@ -161,9 +197,10 @@ class Fleet:
 
         poll(
             all_settled,
-            what=f"all {self.size} {self.kind}s settled",
+            what=f"all {len(self.versions)} {self.kind}s settled",
             deadline_seconds=deadline_seconds,
-            every_seconds=3.0,
+            # A look lists them all, which the API server feels.
+            every_seconds=2.0 + len(self.versions) / 200,
             last_seen=lambda: self.unsettled()[:20],
         )
 
@@ -198,13 +235,17 @@ def releases(kube: Kube) -> Fleet:
         kube,
         "ControlPlaneRelease",
         "maestro-conductor.io/v1alpha1",
+        lambda number, version: [release(number, version, installed=True)],
         lambda number, version: [release(number, version)],
         _release_settled,
+        lambda item: str(item["spec"]["version"]),
     )
 
 
 def rollouts(kube: Kube) -> Fleet:
-    return Fleet(kube, "Rollout", "argoproj.io/v1alpha1", rollout, _rollout_settled)
+    return Fleet(
+        kube, "Rollout", "argoproj.io/v1alpha1", rollout, rollout, _rollout_settled, _rollout_version
+    )
 
 
 def _release_settled(item: Object, version: str) -> bool:
@@ -221,5 +262,9 @@ def _rollout_settled(item: Object, version: str) -> bool:
     return (
         status.get("phase") == "Healthy"
         and status.get("observedGeneration") == str(item["metadata"]["generation"])
-        and item["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f":{version}")
+        and _rollout_version(item) == version
     )
+
+
+def _rollout_version(item: Object) -> str:
+    return str(item["spec"]["template"]["spec"]["containers"][0]["image"]).rpartition(":")[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,25 @@ from scenarios.processes import Process
 SYSTEM = "scale-system"
 METRICS = "scale-metrics"
 ARGO = "argo-rollouts"
-IMAGES = ("kwok:dev", "argo-rollouts:dev")
+IMAGES = ("kwok:dev", "argo-rollouts:dev", "podinfo:6.9.0")
 TRAFFIC_SCRIPT = Path(__file__).resolve().parents[1] / "scale_traffic.py"
 _START_SECONDS = 180
 #: What kwok's own `fast` profile is made of.
 _STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
+#: Where its profile gives a pod an address of its own.
+_POD_ADDRESS = re.compile(r"podIP: \{\{.*?podIPs:\n.*?- ip: \{\{ \. \| Quote \}\}", re.DOTALL)
+
+
+_ONLY_PENDING = re.compile(r"^      - 'Pending'$", re.MULTILINE)
 
 
 def install_kwok(kube: Kube) -> None:
-    """Nodes that are not real, and the program that plays their pods."""
+    """Nodes that are not real, and the program that plays their pods.
+
+    All of these pods share the address of one real one, so that a request through a Service is answered.
+    """
     kube.apply_all([_namespace(SYSTEM), *_admin("kwok", SYSTEM)])
+    answers = _answering_address(kube)
     arguments = [
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
@@ -36,14 +47,35 @@ def install_kwok(kube: Kube) -> None:
     ]
     stages = goparts.module_files(goparts.PARTS["kwok"], goparts.KWOK) / "kustomize" / "stage"
     texts = [path.read_text() for part in _STAGES for path in sorted((stages / part).glob("*-*.yaml"))]
-    kube.apply(_config_map("kwok", SYSTEM, {"stages.yaml": "\n---\n".join(texts)}))
-    kube.apply(_deployment("kwok", SYSTEM, "localhost/kwok:dev", arguments, config="kwok"))
+    played, replaced = _POD_ADDRESS.subn(
+        f'podIP: "{answers}"\n      podIPs:\n      {{{{ range . }}}}\n      - ip: "{answers}"',
+        "\n---\n".join(texts),
+    )
+    # A node that was late with its heartbeat takes readiness from its pods; they get it back.
+    played, again = _ONLY_PENDING.subn(r"\g<0>\n      - 'Running'", played)
+    if (replaced, again) != (1, 1):
+        raise LookupError(f"kwok's stages are others than expected: {replaced} addresses, {again} phases")
+    kube.apply(_config_map("kwok", SYSTEM, {"stages.yaml": played}))
+    content = hashlib.sha256(played.encode()).hexdigest()
+    kube.apply(_deployment("kwok", SYSTEM, "localhost/kwok:dev", arguments, config="kwok", content=content))
     wait_available(kube, "kwok", SYSTEM, deadline_seconds=_START_SECONDS)
     for node in fleet.nodes():
         kube.apply(node)
 
 
-def install_argo_rollouts(kube: Kube) -> Process:
+def _answering_address(kube: Kube) -> str:
+    """The address of a pod that answers requests of the verification well."""
+    arguments = ["/podinfo", "--port=8080", "--level=error"]
+    kube.apply(_deployment("answers", SYSTEM, "localhost/podinfo:6.9.0", [], command=arguments, port=8080))
+    wait_available(kube, "answers", SYSTEM, deadline_seconds=_START_SECONDS)
+    return str(Process(kube, SYSTEM, "app=answers", 8080).pod_object()["status"]["podIP"])
+
+
+def argo_rollouts(kube: Kube) -> Process:
+    return Process(kube, ARGO, "app.kubernetes.io/name=argo-rollouts", 8090)
+
+
+def install_argo_rollouts(kube: Kube) -> None:
     """Argo Rollouts by its own manifest, in the version that the part pins, with our build of it."""
     kube.apply(_namespace(ARGO))
     manifest = goparts.module_files(goparts.PARTS["argo-rollouts"], goparts.ARGO_ROLLOUTS) / "manifests"
@@ -62,7 +94,6 @@ def install_argo_rollouts(kube: Kube) -> Process:
             obj["metadata"]["namespace"] = ARGO
         kube.apply(obj)
     wait_available(kube, "argo-rollouts", ARGO, deadline_seconds=_START_SECONDS)
-    return Process(kube, ARGO, "app.kubernetes.io/name=argo-rollouts", 8090)
 
 
 def install_traffic(kube: Kube) -> None:
@@ -144,9 +175,13 @@ def _deployment(
     *,
     command: list[str] | None = None,
     config: str = "",
+    content: str = "",
     port: int = 0,
 ) -> Object:
+    """One pod. `content` stands for what its ConfigMap holds: another one starts it anew."""
     container: dict[str, Any] = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent"}
+    # Without a request it gets what is left of a busy machine, and nodes without heartbeats are not ready.
+    container["resources"] = {"requests": {"cpu": "100m"}}
     container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {}}]
     if arguments:
@@ -170,6 +205,6 @@ def _deployment(
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels, "annotations": {"read": content}}, "spec": pod},
         },
     }

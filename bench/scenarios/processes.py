@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from harness.kube import ApiError, Kube
+from harness.kube import ApiError, Kube, Object
 
 _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -85,11 +85,15 @@ class Process:
     port: int
 
     def pod(self) -> str:
+        return str(self.pod_object()["metadata"]["name"])
+
+    def pod_object(self) -> Object:
+        """Raises LookupError where there is not exactly one."""
         found = self.kube.objects("Pod", self.namespace, labels=self.selector)
         running = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         if len(running) != 1:
             raise LookupError(f"{len(running)} pods of {self.selector} in {self.namespace}; one was expected")
-        return str(running[0]["metadata"]["name"])
+        return running[0]
 
     def read(self, pod: str = "") -> Metrics:
         """Raises ApiError while it does not answer."""
@@ -106,6 +110,11 @@ class Spread:
     @property
     def median(self) -> float:
         return statistics.median(self.values)
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Spread:
+        """As `as_json` gave it."""
+        return cls(list(found["values"]))
 
     def as_json(self) -> dict[str, Any]:
         return {

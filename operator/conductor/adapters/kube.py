@@ -167,21 +167,14 @@ class Kube:
             ("timeoutSeconds", str(seconds)),
             *([("labelSelector", labels)] if labels else []),
         ]
-        method, url, headers, _, _ = self._api.param_serialize(
-            "GET",
-            RESOURCES[kind].path(namespace),
-            query_params=query,
-            header_params={"Accept": "application/json"},
-            auth_settings=["BearerToken"],
-        )
         with _unanswered():
-            response = self._api.rest_client.pool_manager.request(
-                method,
-                url,
-                headers=headers,
+            response = self._send(
+                "GET",
+                RESOURCES[kind].path(namespace),
+                query,
+                {"Accept": "application/json"},
                 timeout=Timeout(connect=self._timeout, read=_SILENT_WATCH_SECONDS),
                 preload_content=False,
-                retries=False,
             )
         try:
             if response.status != HTTPStatus.OK:
@@ -298,28 +291,46 @@ class Kube:
         content_type: str | None = None,
     ) -> Object:
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if content_type else {})}
-        serialized = self._api.param_serialize(
-            method,
-            path,
-            query_params=list(query),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            response = self._api.call_api(*serialized, _request_timeout=self._timeout)
-            data = response.read()
-        except (client.ApiException, OSError) as error:
-            raise ApiError(0, "NoAnswer", str(error)) from error
-        except Exception as error:
-            # urllib3's own errors are not OSErrors; they mean the same here.
-            if type(error).__module__.startswith("urllib3"):
-                raise ApiError(0, "NoAnswer", str(error)) from error
-            raise
+        with _unanswered():
+            # The pool itself: the client's way to it costs as much again for each request.
+            response = self._send(
+                method,
+                path,
+                query,
+                headers,
+                body=None if body is None else json.dumps(body, separators=(",", ":")),
+                timeout=Timeout(self._timeout),
+            )
+        data = response.data
         if 200 <= response.status < 300:
             answer: Object = json.loads(data) if data else {}
             return answer
         raise _error(response.status, data)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        *,
+        body: str | None = None,
+        timeout: Timeout,
+        preload_content: bool = True,
+    ) -> BaseHTTPResponse:
+        """One request with the client's address, credentials and connections."""
+        _, url, prepared, _, _ = self._api.param_serialize(
+            method, path, query_params=list(query), header_params=dict(headers), auth_settings=["BearerToken"]
+        )
+        return self._api.rest_client.pool_manager.request(
+            method,
+            url,
+            headers=prepared,
+            body=body,
+            timeout=timeout,
+            preload_content=preload_content,
+            retries=False,
+        )
 
 
 @contextmanager

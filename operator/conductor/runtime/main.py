@@ -184,12 +184,14 @@ class Operator:
             self.cache,
         )
         readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+        sight = Sight(self.kube, readers, self.cache, parsed, time.monotonic)
+        metrics.LOOKED_AT.set_function(sight.looked_at)
         self.passes = Passes(
             self.kube,
             self.samples,
             self.shards.epoch,
             lambda: options.new_upgrades,
-            Sight(self.kube, readers, self.cache, parsed, time.monotonic),
+            sight,
             receipts=receipts,
         )
         metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)

@@ -64,6 +64,9 @@ RELISTS = Counter(
 CACHED = Gauge(
     "mc_cache_objects", "Objects that are known from the watches, by kind", ["kind"], registry=REGISTRY
 )
+LOOKED_AT = Gauge(
+    "mc_releases_looked_at", "Releases that were looked at since the process began", registry=REGISTRY
+)
 EFFECTS = Counter(
     "mc_effects_total", "Effects made, by kind and result", ["effect", "result"], registry=REGISTRY
 )

@@ -99,6 +99,11 @@ class Sight:
         with self._lock:
             return max(0.0, self._read_by.get(key, 0.0) - self._clock())
 
+    def looked_at(self) -> int:
+        """How many of the releases that there are were looked at since the process began."""
+        with self._lock:
+            return len(self._read_by)
+
     def _due(self, key: Key) -> bool:
         with self._lock:
             if key in self._read_by:

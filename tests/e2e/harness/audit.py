@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,24 @@ def recorded(user: str, directory: Path, since: datetime | None = None) -> Recor
     if not seen:
         raise AuditError(f"{user} asked for nothing in {directory}" + (f" since {since}" if since else ""))
     return Record(frozenset(allowed), frozenset(forbidden))
+
+
+def counted(user: str, directory: Path, since: datetime, until: datetime) -> Counter[Right]:
+    """How often `user` asked for what between two moments, whatever it was answered."""
+    # A file that was closed before holds nothing of that time.
+    files = [
+        path for path in sorted(directory.glob("audit*.log")) if path.stat().st_mtime >= since.timestamp()
+    ]
+    found: Counter[Right] = Counter()
+    for entry in _entries(files):
+        if entry["user"]["username"] == user and since <= _time(entry) <= until:
+            # A watch that ends is told of a second time.
+            if entry.get("stage") == "ResponseStarted" or "resource" not in entry.get("objectRef", {}):
+                continue
+            about = entry["objectRef"]
+            resource = "/".join(part for part in (about["resource"], about.get("subresource")) if part)
+            found[Right(about.get("apiGroup", ""), resource, entry["verb"])] += 1
+    return found
 
 
 def uses(entry: dict[str, Any]) -> Iterator[Use]:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from harness.audit import AuditError, Use, log_directories, log_directory, recorded, uninstalling, uses
+from harness.audit import (
+    AuditError,
+    Use,
+    counted,
+    log_directories,
+    log_directory,
+    recorded,
+    uninstalling,
+    uses,
+)
 from harness.grants import Grant, Right, beyond, granted, unused
 
 USER = "system:serviceaccount:conductor-system:conductor"
@@ -168,3 +177,18 @@ def test_grants_are_read_through_their_bindings() -> None:
 def test_a_planted_excess_is_found_in_either_direction(grant: Grant, use: Use, *, covered: bool) -> None:
     assert beyond([grant], [use]) == ([] if covered else [str(use)])
     assert unused([grant], [use]) == ([] if covered else [str(grant)])
+
+
+def test_requests_of_a_time_are_counted_by_right(tmp_path: Path) -> None:
+    before, within, after = ("2026-03-01T11:59:59Z", "2026-03-01T12:00:30Z", "2026-03-01T12:01:01Z")
+    log = written(
+        tmp_path,
+        entry("get", "pods", stageTimestamp=before),
+        entry("get", "pods", stageTimestamp=within),
+        entry("get", "pods", stageTimestamp=within),
+        entry("watch", "pods", stageTimestamp=within, stage="ResponseStarted"),
+        entry("update", "leases", stageTimestamp=within, user={"username": "somebody"}),
+        entry("update", "leases", stageTimestamp=after),
+    )
+    minute = (datetime(2026, 3, 1, 12, 0, tzinfo=UTC), datetime(2026, 3, 1, 12, 1, tzinfo=UTC))
+    assert counted(USER, log, *minute) == {GET_PODS: 2}

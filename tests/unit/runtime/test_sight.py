@@ -173,3 +173,10 @@ def test_what_only_the_api_server_can_say_is_asked_of_it(rig: Rig) -> None:
     assert rig.basis() == "read"
     asked: Any = rig.look()
     assert asked.snapshot.other_services == ()
+
+
+def test_it_is_told_how_many_releases_were_looked_at(rig: Rig) -> None:
+    assert rig.sight.looked_at() == 0
+    rig.look()
+    rig.look()
+    assert rig.sight.looked_at() == 1
