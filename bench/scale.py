@@ -122,6 +122,8 @@ class Bench:
         return {"made": made, "seconds": round(time.monotonic() - began, 1), **under_way(recording)}
 
     def _operator_at_rest(self, operator: Process) -> Json:
+        # A release is Stable before the last preview Service of its installation is gone.
+        time.sleep(self.options.window_seconds)
         before = self.releases.resource_versions()
         since = datetime.now(UTC)
         found = self._rest({"operator": operator})["operator"].as_json()
