@@ -25,7 +25,18 @@ from conductor.runtime.turns import Key, Turns
 _log = structlog.get_logger(__name__)
 
 _SAMPLE_EVERY_SECONDS = 2.0
+#: All releases together are asked for at most so often: each asking takes processor time from decisions, and with many
+#: upgrades at once these would wait for it. Prometheus itself scrapes more rarely than that.
+_SAMPLES_A_SECOND = 20.0
+#: A sample of 15 s is too old to be decided upon.
+_LONGEST_SAMPLE_EVERY_SECONDS = 8.0
 _PROMETHEUS_THREADS = 8
+
+
+def every_seconds(releases: int) -> float:
+    """How long after a sample of a release the next one is due, where so many are measured."""
+    shared = releases / _SAMPLES_A_SECOND
+    return min(_LONGEST_SAMPLE_EVERY_SECONDS, max(_SAMPLE_EVERY_SECONDS, shared))
 
 
 @dataclass
@@ -109,7 +120,11 @@ class BackgroundSamples:
             finally:
                 self._turns.done(key)
             if wanted:
-                self._turns.ask(key, begun + _SAMPLE_EVERY_SECONDS - time.monotonic())
+                self._turns.ask(key, begun + self._every_seconds() - time.monotonic())
+
+    def _every_seconds(self) -> float:
+        with self._lock:
+            return every_seconds(len(self._watches))
 
     def _measure(self, key: Key) -> bool:
         """Ask for one release; False where nobody wants to know any more."""

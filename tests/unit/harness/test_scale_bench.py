@@ -74,7 +74,7 @@ def upgrades(**changes: Any) -> dict[str, Any]:
 
 def report(**changes: Any) -> Report:
     requests = {"get controlplanereleases.maestro-conductor.io": 40, "update leases.coordination.k8s.io": 30}
-    parts = {
+    parts: dict[str, Any] = {
         "argo/10/rest": {"argo": rest(120.0)},
         "operator/10/rest": {"operator": rest(100.0), "releasesWritten": 0, "requests": requests},
         "operator/10/cold": {"seconds": spread(4.0, 6.0)},

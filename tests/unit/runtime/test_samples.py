@@ -13,7 +13,7 @@ from conductor.adapters.prometheus import Prometheus
 from conductor.api.urls import DEFAULT_URLS
 from conductor.domain.sampling import HealthQuestion, Needs
 from conductor.domain.snapshot import HealthSample
-from conductor.runtime.samples import BackgroundSamples
+from conductor.runtime.samples import BackgroundSamples, every_seconds
 from conductor.runtime.turns import Key
 
 SLOW, BROKEN, GOOD = ("a", "slow"), ("b", "broken"), ("c", "good")
@@ -67,3 +67,10 @@ def test_the_others_get_their_samples(prometheus: ThreePrometheuses) -> None:
         prometheus.let_go.set()
     finally:
         samples.close()
+
+
+@pytest.mark.parametrize(("releases", "seconds"), [(1, 2.0), (40, 2.0), (100, 5.0), (160, 8.0), (1000, 8.0)])
+def test_many_releases_share_what_prometheus_is_asked_and_no_sample_grows_stale(
+    releases: int, seconds: float
+) -> None:
+    assert every_seconds(releases) == seconds
