@@ -122,4 +122,5 @@ bench-scale: venv ## 1,000 releases at rest and 100 upgrades at once beside Argo
 .PHONY: clean
 clean: ## remove .venv, caches, and what was built for the cluster
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/maestro-conductor"

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -44,9 +44,8 @@ SECOND_INSTANCE = "aside" if OWN_INSTANCE == DEFAULT_INSTANCE else f"{OWN_INSTAN
 class Stage:
     """One command of a run. What stands in `beside` runs at the same time, one after the other.
 
-    What stands in `meanwhile` begins at the same time as well, and need not be over before the end of the run: it is
-    for what waits for nothing, and it has what the others leave of the processors. `second`: it belongs to the second
-    cluster.
+    What stands in `meanwhile` begins at the same time as well, and need not be over before the end of the run: it waits
+    for nothing that others set up. `second`: it belongs to the second cluster.
     """
 
     name: str
@@ -137,13 +136,13 @@ PACKAGES = Stage("packages", ("scripts/packages.sh",), sets_up=True)
 
 (UNIT_TESTS,) = UNIT
 (DATABASE_TESTS,) = DATABASE
-SET_UP_AND_FAST_TESTS = replace(DATABASE_TESTS, beside=(*CLUSTER_UP, UNIT_TESTS), meanwhile=MEANWHILE)
+FIRST = replace(UNIT_TESTS, beside=CLUSTER_UP, meanwhile=(DATABASE_TESTS, *MEANWHILE))
 
 RUNS: dict[str, tuple[Stage, ...]] = {
     "lint": LINT,
     "test-unit": UNIT,
     "test-e2e": (PACKAGES, *CLUSTER_UP, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN),
-    "test": (PACKAGES, SET_UP_AND_FAST_TESTS, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
+    "test": (PACKAGES, FIRST, *E2E_TWO_CLUSTERS, PRIVILEGES, SECOND_DOWN, CLUSTER_DOWN),
 }
 
 
@@ -182,20 +181,21 @@ class Runner:
 
     def run(self, stage: Stage, others: ThreadPoolExecutor) -> tuple[list[Result], Future[list[Told]]]:
         """Results of the stage and of what ran beside it, and what comes of the rest."""
-        meanwhile = others.submit(lambda: list(self.lane(stage.meanwhile)))
-        beside = others.submit(lambda: list(self.lane(stage.beside)))
+        meanwhile = others.submit(self.lane, stage.meanwhile, lambda: self.interrupted)
+        beside = others.submit(self.lane, stage.beside, lambda: self.interrupted or self.stopped)
         result = self.run_one(stage, sys.stdout)
         return [result, *tell(beside.result())], meanwhile
 
-    def lane(self, stages: Iterable[Stage]) -> Iterator[Told]:
-        """One stage after the other, until one that sets something up fails, here or elsewhere."""
+    def lane(self, stages: Iterable[Stage], over: Callable[[], bool]) -> list[Told]:
+        """One stage after the other, as long as it is not over."""
+        told = []
         for stage in stages:
-            if self.stopped or self.interrupted:
-                return
-            result, said = self.run_quietly(stage)
-            if stage.sets_up and result.exit_code != 0:
+            if over():
+                break
+            told.append(self.run_quietly(stage))
+            if stage.sets_up and told[-1][0].exit_code != 0:
                 self.stopped = True
-            yield result, said
+        return told
 
     def run_quietly(self, stage: Stage) -> Told:
         told = io.StringIO()

@@ -61,9 +61,10 @@ def test_a_set_up_that_fails_beside_a_stage_ends_the_run() -> None:
     fails = stages.Stage("set up", ("false",), sets_up=True)
     after = stages.Stage("after", ("true",))
     clean = stages.Stage("clean", ("true",), cleans_up=True)
-    run = (stages.Stage("one", ("true",), beside=(fails, after)), stages.Stage("two", ("true",)), clean)
-    ended = stages.Runner().run_all(run, keep=False)
-    assert [result.stage.name for result in ended] == ["one", "set up", "clean"]
+    checks = tuple(stages.Stage(f"check {number}", ("true",)) for number in (1, 2))
+    one = stages.Stage("one", ("true",), beside=(fails, after), meanwhile=checks)
+    ended = stages.Runner().run_all((one, stages.Stage("two", ("true",)), clean), keep=False)
+    assert [result.stage.name for result in ended] == ["one", "set up", "clean", "check 1", "check 2"]
 
 
 def test_everything_that_is_checked_alone_is_checked_in_a_whole_run() -> None:
