@@ -11,8 +11,6 @@ from migrator.request import Request, Verb
 from migrator.semver import Version
 from migrator.sqltext import Fault, script_faults, single_statement_faults
 from migrator.stops import Reason, Refused
-from migrator.sync import parse_sync
-from migrator.sync_scripts import sync_scripts
 
 SCRIPTS = ("expand.sql", "migrate.sql", "online.sql", "divergence.sql", "contract.sql", "backout.sql")
 SYNC = "sync.toml"
@@ -144,6 +142,10 @@ def _made_of_sync(version: Version, texts: Mapping[str, str]) -> Mapping[str, st
             "take one of the two out; a second backfill is a version of its own",
             version=version.text,
         )
+    # Only here: pydantic takes longer to import than most steps without a sync.toml take.
+    from migrator.sync import parse_sync  # noqa: PLC0415
+    from migrator.sync_scripts import sync_scripts  # noqa: PLC0415
+
     try:
         return sync_scripts(parse_sync(texts[SYNC]))
     except ValueError as error:

@@ -122,7 +122,7 @@ def check_both_shapes(connection: psycopg.Connection[Any], key: int, sync: Sync,
 SYNCS = {sync.old: sync for sync in parse_sync(FILE)}
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=st.sampled_from(["whole", "strict", "typed"]), first=MAYBE, second=MAYBE)
 @example(old="whole", first="", second=None)
 @example(old="whole", first="Ada <a@b>", second="x <> ")
@@ -144,7 +144,7 @@ def test_what_the_old_version_writes(
     check_both_shapes(table, key, SYNCS[old], second)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=st.sampled_from(["whole", "strict"]), before=MAYBE, pair=st.tuples(MAYBE, MAYBE))
 @example(old="whole", before="Ada <a@b>", pair=("Bob", None))
 @example(old="whole", before=None, pair=("x <y>", ""))
@@ -176,7 +176,7 @@ def test_what_the_new_version_writes(
         )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     number=st.none() | st.integers(-(2**31), 2**31 - 1),
     words=st.none() | st.text("0123456789-+ x", max_size=6),
