@@ -30,6 +30,8 @@ _UPGRADE_RATES = {"errorRate": 0.05, "missRate": 0.05, "window": WINDOW}
 _INSTALL_RATES = {"errorRate": 0.5, "missRate": 0.5, "window": "10s"}
 PROMETHEUS_URL = "http://prometheus.scale-metrics.svc:9090"
 _HANDS = 8
+#: So many are made at once: with many hundreds under way their samples alone fill the core that decides.
+AT_ONCE = 100
 
 #: From a number and a version to the objects.
 Make = Callable[[int, str], list[Object]]
@@ -169,8 +171,11 @@ class Fleet:
     def grow(self, size: int, *, deadline_seconds: float) -> int:
         """Make more of them, and wait until all have settled; how many were made."""
         missing = [number for number in range(size) if number not in self.versions]
-        self._each(missing, self.install, FIRST)
+        # What is adopted may be under way still.
         self.wait(deadline_seconds=deadline_seconds)
+        for first in range(0, len(missing), AT_ONCE):
+            self._each(missing[first : first + AT_ONCE], self.install, FIRST)
+            self.wait(deadline_seconds=deadline_seconds)
         return len(missing)
 
     def ask(self, numbers: Iterable[int], version: str, *, over_seconds: float = 0.0) -> None:
