@@ -18,6 +18,8 @@ STORM = "*"
 #: How long a telling takes before any was measured.
 FIRST_GUESS_SECONDS = 75.0
 TRIES = 3
+#: Told after all else: what only tells of a step that another write makes.
+_LATER = re.compile(r"^create Event |^\w+ receipts |\((?:again|new epoch)\)$")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,14 @@ class Checkpoint:
 
 
 def tasks_of(story: str, points: Sequence[str], *, single: re.Pattern[str] | None) -> list[Task]:
-    """A storm from each side, then one kill a telling at each point that `single` fits (None: at each)."""
+    """A storm from each side, then one kill a telling at each point that `single` fits (None: at each).
+
+    Effects and transitions come before events, receipts and what a wait writes, so that a matrix which is cut short
+    has told those.
+    """
     storms = [Task(story, STORM, side) for side in SIDES]
     chosen = [point for point in points if single is None or single.search(point)]
+    chosen.sort(key=lambda point: bool(_LATER.search(point)))
     return storms + [Task(story, point, side) for point in chosen for side in SIDES]
 
 

@@ -245,8 +245,8 @@ class FaultProxy:
             return ""
         if not write.counted:
             return write.label
-        self._counts[write.label] += 1
-        number = self._counts[write.label]
+        # Only what was accepted counts: a write that met a conflict or a kill is the same point when tried again.
+        number = self._counts[write.label] + 1
         return write.label if number == 1 else f"{write.label} #{number}"
 
     def _record(self, write: Write | None, point: str) -> Seen | None:
@@ -294,11 +294,14 @@ class FaultProxy:
             content = await answer.read()
             status, told = answer.status, _kept(answer.headers)
         exchange.note(status=status)
-        if write is not None and 200 <= status < 300:
+        accepted = write is not None and 200 <= status < 300
+        if write is not None and accepted:
+            self._counts[write.label] += 1
             self.namer.accepted(write)
         # A server that went away meanwhile has done what was asked, and cannot say so.
         await self._back.wait()
-        changed = await self._meet(exchange, "after")
+        # What was refused was not done: there is nothing that only the server knows.
+        changed = await self._meet(exchange, "after") if accepted or write is None else None
         return changed if changed is not None else web.Response(status=status, headers=told, body=content)
 
     async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

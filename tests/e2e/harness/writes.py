@@ -40,6 +40,9 @@ _REVISION = re.compile(r"(?<![0-9a-f])[0-9a-f]{10}(?![0-9a-f])")
 _UPGRADE = re.compile(r"(?<![0-9a-z])u[0-9a-f]{8}(?![0-9a-z])")
 _COLOUR = re.compile(r"(?<![a-z])(?:blue|green)(?![a-z])")
 _POD = re.compile(r"-[a-z0-9]{6,10}-[a-z0-9]{5}$")
+#: The operator cuts the subject of an intent here; what was cut off ends in an ellipsis.
+SUBJECT_LENGTH = 250
+CUT = "…"
 
 Json = dict[str, Any]
 
@@ -136,7 +139,8 @@ class Namer:
         where = f"status {status.get('phase', 'none')}/{status.get('reason', 'none')}"
         intent = upgrade.get("intent") or {}
         if intent and intent != ((former or {}).get("upgrade") or {}).get("intent"):
-            subject = _POD.sub("-<pod>", self._role_names(namespace, intent.get("subject", ""), status))
+            given = intent.get("subject", "")
+            subject = _subject(self._role_names(namespace, given, status), whole=len(given) < SUBJECT_LENGTH)
             return Write(f"{where} intends {intent['effect']} {subject}", True, namespace, status=status)
         if former is not None and _milestones(former) == _milestones(status):
             told = "new epoch" if former.get("epoch") != status.get("epoch") else "again"
@@ -190,6 +194,14 @@ def _detail(verb: str, kind: str, body: Any) -> str:
     if kind == "Release" and "finalizers" in metadata:
         return " finalizers"
     return ""
+
+
+def _subject(text: str, *, whole: bool) -> str:
+    """A subject without the pods' own names, each kind of pod once: how many there are is a matter of time."""
+    items = text.split(",")
+    if not whole:
+        items[-1] = CUT
+    return ",".join(dict.fromkeys(_POD.sub("-<pod>", item) for item in items))
 
 
 def _parsed(body: bytes) -> Any:

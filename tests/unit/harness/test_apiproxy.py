@@ -27,18 +27,18 @@ TOKEN = "renewed by kubelet"
 
 @dataclass
 class Server:
-    """A small API server: notes every request, answers 201 to writes, and streams watches from a queue."""
+    """A small API server: notes every request, answers 201 to writes or what `refusals` holds, streams watches."""
 
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    refusals: list[int] = field(default_factory=list)
     url: str = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.raw_path, request.headers.get("Authorization", "")))
         if "watch" not in request.query:
-            return web.json_response(
-                {"body": await request.text()}, status=200 if request.method == "GET" else 201
-            )
+            status = 200 if request.method == "GET" else self.refusals.pop(0) if self.refusals else 201
+            return web.json_response({"body": await request.text()}, status=status)
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
@@ -172,7 +172,20 @@ def test_the_second_of_a_name_is_a_point_of_its_own(play: Play) -> None:
         assert bench.proxy.begin() == 3
         assert await bench.create("one") == 201
         points = [item.point for item in bench.proxy.seen]
-        assert points == ["create Pod/one", "create Pod/one #2", "create Pod/one #3", "create Pod/one"]
+        assert points == ["create Pod/one", "create Pod/one #2", "create Pod/one #2", "create Pod/one"]
+
+    play(story)
+
+
+def test_a_refused_write_is_killed_before_but_not_after_it(play: Play) -> None:
+    """After it there is nothing that only the server knows; the try that is accepted is the same point."""
+
+    async def story(bench: Bench) -> None:
+        bench.server.refusals.append(409)
+        bench.proxy.faults.append(Fault("kill", on="write", side="after", points=("create Pod/one",)))
+        assert [await bench.create("one") for _ in range(3)] == [409, 0, 201]
+        points = [item.point for item in bench.proxy.seen]
+        assert points == ["create Pod/one", "create Pod/one", "create Pod/one #2"]
 
     play(story)
 

@@ -41,6 +41,13 @@ def test_every_point_is_a_task_on_either_side_and_storms_come_first() -> None:
     assert {task.point for task in only_jobs} == {STORM, POINTS[1]}
 
 
+def test_effects_and_transitions_are_told_before_what_tells_of_them() -> None:
+    later = ["create Event Started", "patch receipts in Soaking", "status Soaking/Shedding (again)"]
+    points = [later[0], "status Soaking/Shedding", later[1], later[2], "patch Service/mc-api"]
+    chosen = [task.point for task in tasks_of("upgrade", points, single=None) if task.side == "after"]
+    assert chosen == [STORM, "status Soaking/Shedding", "patch Service/mc-api", *later]
+
+
 def test_a_matrix_goes_on_where_it_was(checkpoint: Checkpoint) -> None:
     tasks = tasks_of("upgrade", POINTS, single=None)
     checkpoint.add(tasks[0], GOOD)

@@ -126,6 +126,20 @@ def test_an_intent_is_named_by_its_effect_and_a_refresh_is_no_transition() -> No
     ]
 
 
+def test_pods_in_an_intent_have_no_names_and_a_subject_that_was_cut_says_so() -> None:
+    pod = f"Pod/mc-api-blue-{OLD}-6d5f8c9b7-"
+    claim = {"effect": "ClaimObjects", "at": "2026-03-01T10:00:00.000Z"}
+    few = claim | {"subject": f"Service/mc-api,{pod}x2x4z,{pod}abcde"}
+    many = claim | {"subject": ",".join(f"{pod}{number:05}" for number in range(20))[:250]}
+    labels = written(
+        Namer(), status("Soaking", "Claiming", intent=few), status("Soaking", "Claiming", intent=many)
+    )
+    assert labels == [
+        "status Soaking/Claiming intends ClaimObjects Service/mc-api,Pod/mc-api-<from>-<from>-<pod>",
+        "status Soaking/Claiming intends ClaimObjects Pod/mc-api-<from>-<from>-<pod>,…",
+    ]
+
+
 def test_a_status_that_was_refused_is_no_former_one() -> None:
     namer = Namer()
     refused = named(namer, call("PUT", RELEASE, status("Switching", "Started")))
