@@ -20,8 +20,9 @@ from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.namespaces import namespace
 from harness.receipts import complaints
+from harness.releases import KIND, Release
 from harness.rig_pod import Rig, rig
-from harness.stories import PATIENCE_SECONDS, Story
+from harness.stories import PATIENCE_SECONDS, STORM_PATIENCE_SECONDS, Story
 from harness.waiting import poll
 
 SIDES: tuple[Side, ...] = ("before", "after")
@@ -91,12 +92,14 @@ class Lane(Generic[S_co]):
         self.rig.set_faults()
         self.story.set_out()
         deaths, began, at = len(self.rig.deaths()), time.monotonic(), datetime.now(UTC)
-        self._stormed = self._stormed or any(fault.each_once for fault in faults)
+        stormy = any(fault.each_once for fault in faults)
+        self._stormed = self._stormed or stormy
         with LoadRun(self.kube, self.story.load(), name="crash-users") as users:
             since = self.rig.begin()
             self.rig.set_faults(*faults)
             self.rig.restart()
             self.rig.wait_leading(since=since, deadline_seconds=LEAD_SECONDS)
+            self.story.patience_seconds = STORM_PATIENCE_SECONDS if stormy else PATIENCE_SECONDS
             with beside or nullcontext():
                 self.story.ask()
                 self.story.follow()
@@ -169,7 +172,17 @@ def lane(
     kube: Kube, make: Callable[[Kube, str], S_co], *, failed: Callable[[], bool] = lambda: False
 ) -> Iterator[Lane[S_co]]:
     """A lane for the block."""
-    with namespace(kube, "crash", failed=failed) as name, rig(kube, name, failed=failed) as control:
+    with namespace(kube, "crash", failed=failed) as name:
         story = make(kube, name)
-        story.prepare()
-        yield Lane(kube, story, control)
+        try:
+            with rig(kube, name, failed=failed) as control:
+                story.prepare()
+                yield Lane(kube, story, control)
+        finally:
+            _let_go(story.release)
+
+
+def _let_go(release: Release) -> None:
+    """Nobody is left who would answer a finalizer, and the namespace takes everything with it."""
+    if release.kube.get(KIND, release.name, release.namespace) is not None:
+        release.kube.patch(KIND, release.name, release.namespace, {"metadata": {"finalizers": None}})

@@ -137,6 +137,10 @@ def normalised_status(status: Json) -> Json:
     kept["conditions"] = {
         item["type"]: (item["status"], item.get("reason", "")) for item in status.get("conditions") or []
     }
+    traffic = kept.get("traffic")
+    if traffic is not None:
+        # Which Services were meant is told; the versions that they had then are the API server's counting.
+        traffic["intended"] = sorted(traffic.get("intended") or {})
     last = kept.get("lastUpgrade")
     if last is not None:
         last["timeline"] = [entry["phase"] for entry in last.get("timeline") or []]

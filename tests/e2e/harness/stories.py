@@ -24,9 +24,13 @@ from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import KIND, Release
 from harness.waiting import wait_for_objects, wait_gone
 
-#: With many crashes in one telling every wait of the operator begins anew; what is too long for this has failed.
+#: How long the part that is asked for may take; what is too long for this has failed.
 PATIENCE_SECONDS = 400.0
+#: The same with a crash at every write: each start takes seconds, and every wait of the operator begins anew.
+STORM_PATIENCE_SECONDS = 1500.0
 INSTALL_SECONDS = 180.0
+#: Small, so that the pods of several lanes fit a node of two processors beside each other.
+CPU_REQUEST = "10m"
 #: As many revisions as the operator keeps, so that every upgrade ends with pruning one.
 HISTORY = 5
 LEDGER = """
@@ -44,6 +48,7 @@ class Story(Protocol):
 
     name: str
     kube: Kube
+    patience_seconds: float
 
     @property
     def release(self) -> Release: ...
@@ -89,6 +94,7 @@ class PodinfoUpgrade:
         )
     )
     told: int = 0
+    patience_seconds: float = PATIENCE_SECONDS
 
     def __post_init__(self) -> None:
         self.before = Before("", OLD_VERSION, "blue")
@@ -110,6 +116,7 @@ class PodinfoUpgrade:
             traffic__switchHealth__missRate=0.05,
             traffic__switchHealth__p95LatencyMs=5000,
             components__0__template__metadata__annotations__telling=str(self.told),
+            components__0__template__spec__containers__0__resources__requests__cpu=CPU_REQUEST,
         )
 
     def prepare(self) -> None:
@@ -125,7 +132,9 @@ class PodinfoUpgrade:
         self.release.apply(self.spec(self.version))
 
     def follow(self) -> None:
-        self.release.wait_upgrade(self.version, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        self.release.wait_upgrade(
+            self.version, outcomes=("Succeeded",), deadline_seconds=self.patience_seconds
+        )
 
     def end(self) -> Json:
         status = self.release.status()
@@ -138,7 +147,9 @@ class PodinfoUpgrade:
         return end_state(self.kube, self.namespace, self.release.name, roles)
 
     def load(self) -> LoadPlan:
-        return podinfo.load_plan(self.namespace, **podinfo.SPARING_USERS)
+        return podinfo.load_plan(
+            self.namespace, **(podinfo.SPARING_USERS | {"one_shot_clients": 20, "rate": 60})
+        )
 
 
 @dataclass
@@ -160,14 +171,16 @@ class PodinfoRollback(PodinfoUpgrade):
         self.release.apply(self.spec(self.version))
         self.release.wait(
             lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
+            what="the end of shedding", deadline_seconds=self.patience_seconds,
         )  # fmt: skip
 
     def ask(self) -> None:
         self.release.command("rollback")
 
     def follow(self) -> None:
-        self.release.wait_upgrade(self.version, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
+        self.release.wait_upgrade(
+            self.version, outcomes=("RolledBack",), deadline_seconds=self.patience_seconds
+        )
 
 
 @dataclass
@@ -183,7 +196,7 @@ class PodinfoRoundTrip(PodinfoRollback):
         self.release.apply(self.spec(self.version))
         self.release.wait(
             lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
+            what="the end of shedding", deadline_seconds=self.patience_seconds,
         )  # fmt: skip
         self.release.command("rollback")
 
@@ -196,6 +209,7 @@ class McRefusal:
     namespace: str
     name: str = "refusal"
     told: int = 0
+    patience_seconds: float = PATIENCE_SECONDS
 
     def __post_init__(self) -> None:
         self.before = Before("", "1.0.0", "blue")
@@ -212,7 +226,8 @@ class McRefusal:
     def values(self, *, approval: bool) -> Json:
         return {
             "api.replicas": 2,
-            "api.resources.requests.cpu": "50m",
+            "api.resources.requests.cpu": CPU_REQUEST,
+            "worker.resources.requests.cpu": CPU_REQUEST,
             "api.podAnnotations": {"telling": str(self.told)},
             "soak": "3s",
             "deadlines.bringUp": "10m",
@@ -238,10 +253,10 @@ class McRefusal:
     def follow(self) -> None:
         self.release.wait(
             lambda item: item["status"]["reason"] == "AwaitingApproval",
-            what="the approval to be awaited", deadline_seconds=PATIENCE_SECONDS,
+            what="the approval to be awaited", deadline_seconds=self.patience_seconds,
         )  # fmt: skip
         self.release.command("abort")
-        self.release.wait_upgrade(self.version, outcomes=("Aborted",), deadline_seconds=PATIENCE_SECONDS)
+        self.release.wait_upgrade(self.version, outcomes=("Aborted",), deadline_seconds=self.patience_seconds)
 
     def end(self) -> Json:
         status = self.release.status()
@@ -255,7 +270,7 @@ class McRefusal:
         return found | {"ledger": ledger(self.plane, status["lastUpgrade"]["id"])}
 
     def load(self) -> LoadPlan:
-        return self.plane.load(rate=80, keep_alive_clients=20, one_shot_clients=20)
+        return self.plane.load(rate=50, keep_alive_clients=20, one_shot_clients=20)
 
 
 @dataclass
@@ -293,7 +308,9 @@ class McUpgrade(McRefusal):
         self.plane.ask_for(self.version)
 
     def follow(self) -> None:
-        self.release.wait_upgrade(self.version, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        self.release.wait_upgrade(
+            self.version, outcomes=("Succeeded",), deadline_seconds=self.patience_seconds
+        )
 
 
 def candidate(status: Json, before: Before) -> str:
