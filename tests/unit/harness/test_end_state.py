@@ -29,6 +29,7 @@ def status(names: dict[str, str], colours: tuple[str, str], epoch: int) -> dict[
             colours[1]: 100,
             "switchedAt": names["at"],
             "reversions": 0,
+            "intended": {"podinfo": f"{1000 + epoch}"},
         },
         "conditions": [
             {"type": "Ready", "status": "True", "reason": "Stable", "lastTransitionTime": names["at"]}
