@@ -83,6 +83,7 @@ def keys(plane: Plane, count: int) -> list[Any]:
 
 def test_mc_is_upgraded_by_sync_toml_while_both_versions_write_and_no_row_is_lost(medium: Plane) -> None:
     with_sync(medium)
+    medium.settings = {"MIGRATOR_BATCH_ROWS": "1000", "MIGRATOR_PAUSE_MS": "5"}
     some = keys(medium, 600)
     old, new = Writer(medium.url, "1.0", some[::2]), Writer(medium.url, "1.1", some[1::2])
 
@@ -120,7 +121,7 @@ def test_it_ends_in_the_same_schema_as_mc_s_own_files_and_backs_out_to_the_one_b
 
 def test_several_tables_wide_keys_and_what_does_not_fit(blank: Plane) -> None:
     """Batches of seven over three entries; the one row without a separator is reported until somebody mends it."""
-    blank.settings = {"MIGRATOR_BATCH_ROWS": "7"}
+    blank.settings = {"MIGRATOR_BATCH_ROWS": "7", "MIGRATOR_PAUSE_MS": "1", "MIGRATOR_BACKOFF_MS": "1"}
     blank.write_files({"1.0.0/expand.sql": ORDERS, "1.1.0/sync.toml": ORDERS_SYNC})
     blank.done("expand", "", "1.0.0", upgrade="u0")
     blank.execute("""INSERT INTO "Orders" VALUES ('shop 9', 99, 'mononym')""")
