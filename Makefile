@@ -106,6 +106,10 @@ chaos: bench-ready ## kill the operator at every write, and every fault of docs/
 	@scripts/cluster.sh exec python -m pytest tests/e2e -m "chaos and not two_nodes" --durations=0 --durations-min=5
 	@$(MAKE) --no-print-directory chaos-nodes
 
+.PHONY: chaos-migrations
+chaos-migrations: venv ## kill the migration runner, its backend and the database at every line of the ledger
+	@$(PY) -m pytest tests/migrator -m chaos --durations=5
+
 .PHONY: chaos-nodes
 chaos-nodes: export MC_CLUSTER_INSTANCE := pair
 chaos-nodes: export MC_NODES := 2

@@ -98,7 +98,7 @@ LINT = (
 WITH_DATABASE = ("tests/unit/controlplane", "tests/migrator")
 WITHOUT_DATABASE = python("-m", "pytest", "tests/unit", "--ignore=tests/unit/controlplane", "-m")
 UNIT = (Stage("unit tests", (*WITHOUT_DATABASE, "not story", "-n", "2")),)
-DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE)),)
+DATABASE = (Stage("database tests", python("-m", "pytest", *WITH_DATABASE, "-m", "not chaos")),)
 STORIES = Stage("stories", (*WITHOUT_DATABASE, "story", "tests/model"))
 # No clock decides in them, so that they can have what the e2e tests leave of the processors while they wait.
 MEANWHILE = tuple(map(yielding, (*LINT, STORIES)))

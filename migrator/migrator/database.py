@@ -52,6 +52,7 @@ def connect(dsn: Dsn, request: Request, limits: Limits) -> Connection[Any]:
             _check_server(connection, dsn)
             with translated(connection):
                 check_direct(connection, lambda: _open_another(dsn, request))
+                settle(connection)
         except BaseException:
             connection.close()
             raise

@@ -79,6 +79,7 @@ def take_fence(connection: Connection[Any], request: Request, settings: Settings
                 "wait until it ends; where it hangs, start the next attempt (--attempt), which ends it",
             )
         time.sleep(_POLL_SECONDS)
+    _end_tools(connection, request)
     with connection.transaction():
         connection.execute("LOCK TABLE maestro_conductor.fence IN EXCLUSIVE MODE")
         _refuse_when_older(connection, request, settings)
@@ -202,3 +203,19 @@ def end_backend_of(connection: Connection[Any], older: Holder) -> None:
         ) from error
     for pid, done in ended:
         log_line("warning", "backend of an older attempt ended", backend=pid, ended=done)
+
+
+def tool_name(control_plane: str) -> str:
+    """By which the backends of a tool are known to the next attempt."""
+    return f"migrator-tool {control_plane}"[:63]
+
+
+def _end_tools(connection: Connection[Any], request: Request) -> None:
+    """Whoever holds the advisory lock has started no tool yet: one that works was left by a runner that is gone."""
+    ended = connection.execute(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = current_user AND application_name = %s",
+        (tool_name(request.control_plane),),
+    ).fetchall()
+    for pid, done in ended:
+        log_line("warning", "backend of an older attempt's tool ended", backend=pid, ended=done)

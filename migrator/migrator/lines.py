@@ -13,7 +13,7 @@ class Event(StrEnum):
     BATCH = "batch"
     """one batch of a backfill, in the batch's own transaction"""
     INTENT = "intent"
-    """something that cannot run in a transaction is about to be done to `object`"""
+    """what cannot run in a transaction is about to be done: index `object` built, or a tool moved to `object`"""
     PERFORMED = "performed"
     """it was done, and the catalogue or the tool's own state shows it"""
     APPLIED = "applied"
@@ -24,14 +24,14 @@ class Event(StrEnum):
     """another server than before keeps the ledger: the attempt that saw it first stopped"""
 
 
-_EVERY = (Event.STARTED, Event.APPLIED, Event.FAILED)
+_EVERY = (Event.STARTED, Event.INTENT, Event.APPLIED, Event.FAILED)
 _FORWARD = (*_EVERY, Event.FAILED_OVER)
 
 LINES: frozenset[tuple[Verb, Event]] = frozenset(
     (verb, event)
     for verb, events in {
         Verb.EXPAND: _FORWARD,
-        Verb.MIGRATE: (*_FORWARD, Event.BATCH, Event.INTENT, Event.PERFORMED),
+        Verb.MIGRATE: (*_FORWARD, Event.BATCH, Event.PERFORMED),
         Verb.CONTRACT: _FORWARD,
         Verb.BACKOUT: _EVERY,
     }.items()

@@ -22,6 +22,8 @@ from migrator.request import Verb
 from migrator.scripts import Library, Script
 from migrator.settings import Limits
 from migrator.stops import Reason, Refused
+from migrator.tool import Move
+from migrator.tool_text import Targets
 
 _PASSES = 3
 
@@ -45,13 +47,19 @@ class Phases:
     replicas: Replicas
     interim: Path
     """where the answer will stand; until then, how far the work has come"""
+    move: Move | None = None
+    """the application's own tool, where the image brings one"""
 
     def expand(self, record: Record) -> None:
+        if self._moved(record, Verb.EXPAND):
+            self._apply(record, Verb.EXPAND, State.EXPANDED, None, names=("targets.json",))
+            return
         self._apply(record, Verb.EXPAND, State.EXPANDED, self._script(record, "expand.sql"))
 
     def migrate(self, record: Record) -> None:
         """Batches until none is left, then the divergence query, which has the last word; then what takes long and
         locks nobody out, on rows that are complete by then."""
+        self._moved(record, Verb.MIGRATE)
         script = self._script(record, "migrate.sql")
         cursor = record.cursor
         rows_done = record.rows_done
@@ -78,7 +86,7 @@ class Phases:
         online = self._script(record, "online.sql")
         if online is not None:
             Online(self.connection, self.pen, self.limits, online).carry_out()
-        names = ("migrate.sql", "online.sql", "divergence.sql")
+        names = ("migrate.sql", "online.sql", "divergence.sql", "targets.json")
         self._apply(
             record, Verb.MIGRATE, State.MIGRATED, None, names=names, rows_done=rows_done, divergence=left
         )
@@ -94,14 +102,25 @@ class Phases:
                 divergence=left,
             )
         script = self._script(record, "contract.sql")
-        self._apply(record, Verb.CONTRACT, State.CONTRACTED, script, divergence=left)
+        if self._has_tool(record):
+            # A tool cannot contract in the ledger's own transaction: the permit is consumed before it begins.
+            with self.connection.transaction():
+                hold_fence(self.connection, self.pen)
+                consume_permit(self.connection, self.pen)
+            self._moved(record, Verb.CONTRACT)
+        names = ("targets.json",) if self._has_tool(record) else ()
+        self._apply(record, Verb.CONTRACT, State.CONTRACTED, script, names=names, divergence=left)
 
     def backout(self, record: Record, *, accept_loss: bool) -> None:
         """A version that never came to anything is closed too: a late Job of this upgrade finds it so."""
         script = None
         if record.state in (State.EXPANDED, State.MIGRATED):
             script = self._script(record, "backout.sql")
-            if script is None and ("expand.sql" in record.digests or "migrate.sql" in record.digests):
+            if (
+                not self._has_tool(record)
+                and script is None
+                and ("expand.sql" in record.digests or "migrate.sql" in record.digests)
+            ):
                 raise Refused(
                     Reason.BACKOUT_MISSING,
                     f"{record.version} is {record.state.value}, and the image brings no backout.sql for it",
@@ -109,7 +128,27 @@ class Phases:
                     version=record.version.text,
                 )
             self._refuse_loss(record, accept_loss=accept_loss)
+        # Also where nothing was applied: a killed expand may have moved the tool and told nobody.
+        self._moved(record, Verb.BACKOUT)
         self._apply(record, Verb.BACKOUT, State.BACKED_OUT, script)
+
+    def _has_tool(self, record: Record) -> bool:
+        return self._script(record, "targets.json") is not None
+
+    def _moved(self, record: Record, phase: Verb) -> bool:
+        """Whether the version is one of the tool's, which then stands at the phase's target."""
+        script = self._script(record, "targets.json")
+        if script is None:
+            return False
+        if self.move is None:
+            raise Refused(
+                Reason.FILES_INVALID,
+                f"{script.label}: the image says targets and brings no tool.json",
+                "say in /migrations/tool.json how the tool is asked for its state, moved forward and back",
+                version=record.version.text,
+            )
+        self.move.to(phase, script, Targets.parse(script.text))
+        return True
 
     def divergence(self, record: Record) -> int | None:
         return divergence(self.connection, self.limits, self.library, record)

@@ -15,6 +15,7 @@ from migrator.request import Request, parse_request
 from migrator.scripts import check_texts, in_range, read_library
 from migrator.settings import Settings, read_settings, termination_log
 from migrator.stops import Reason, Refused, Stop, TryAgain
+from migrator.tool import read_tool
 from migrator.verbs import Run
 
 
@@ -48,11 +49,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 def _run(request: Request, settings: Settings, dsn: Dsn, endpoints: Sequence[Dsn]) -> Answer:
     with _untouched():
         library = read_library(settings.migrations)
+        tool = read_tool(settings.migrations)
         check_texts(library, in_range(library, request), request.verb)
         connection = connect(dsn, request, settings.limits)
     replicas = Replicas(endpoints, lambda endpoint: open_replica(endpoint, request), settings.limits)
     with closing(connection), closing(replicas), translated(connection):
-        return Run(connection, request, settings, library, replicas).carry_out()
+        redact = redactor_of([dsn, *endpoints])
+        return Run(connection, request, settings, library, replicas, tool, redact).carry_out()
 
 
 @contextmanager

@@ -11,8 +11,12 @@ from migrator.request import Request, Verb
 from migrator.semver import Version
 from migrator.sqltext import Fault, script_faults, single_statement_faults
 from migrator.stops import Reason, Refused
+from migrator.tool_text import targets_faults
 
-SCRIPTS = ("expand.sql", "migrate.sql", "online.sql", "divergence.sql", "contract.sql", "backout.sql")
+SCRIPTS = (
+    *("expand.sql", "migrate.sql", "online.sql", "divergence.sql", "contract.sql", "backout.sql"),
+    "targets.json",
+)
 SYNC = "sync.toml"
 _SINGLE = frozenset({"migrate.sql", "divergence.sql"})
 
@@ -31,6 +35,8 @@ class Script:
         return f"{self.version}/{self.name}"
 
     def faults(self) -> Iterator[Fault]:
+        if self.name == "targets.json":
+            return targets_faults(self.text)
         if self.name == "online.sql":
             return online_faults(self.text)
         return single_statement_faults(self.text) if self.name in _SINGLE else script_faults(self.text)
@@ -67,8 +73,9 @@ def check_texts(library: Library, versions: Iterable[Version], verb: Verb) -> No
     A backout looks at its own files only: a fault in another one must never stand in the way of going back.
     """
     for version in versions:
+        _refuse_both(version, library[version])
         for script in library[version].values():
-            if verb is Verb.BACKOUT and script.name != "backout.sql":
+            if verb is Verb.BACKOUT and script.name not in ("backout.sql", "targets.json"):
                 continue
             for fault in script.faults():
                 raise Refused(
@@ -77,6 +84,17 @@ def check_texts(library: Library, versions: Iterable[Version], verb: Verb) -> No
                     fault.mend,
                     version=version.text,
                 )
+
+
+def _refuse_both(version: Version, scripts: Mapping[str, Script]) -> None:
+    beside = sorted(scripts.keys() - {"targets.json", "divergence.sql"})
+    if "targets.json" in scripts and beside:
+        raise Refused(
+            Reason.FILES_INVALID,
+            f"{version}/{beside[0]} stands beside targets.json: a version is migrated by the tool or by SQL files",
+            "take out one of the two; divergence.sql may stay with either",
+            version=version.text,
+        )
 
 
 def digest_of(library: Library, versions: Iterable[Version]) -> str:

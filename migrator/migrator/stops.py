@@ -43,6 +43,8 @@ class Reason(StrEnum):
     STATEMENT_TOO_LONG = "StatementTooLong"
     SQL_FAILED = "SqlFailed"
     OBJECT_DIFFERS = "ObjectDiffers"
+    TOOL_FAILED = "ToolFailed"
+    STATE_UNEXPECTED = "StateUnexpected"
     RIGHTS_MISSING = "RightsMissing"
     UNEXPECTED = "Unexpected"
 

@@ -8,6 +8,7 @@ from psycopg import Connection
 
 from migrator.answer import Answer, State, log_line
 from migrator.barrier import Replicas
+from migrator.dsn import Redactor
 from migrator.fence import check_owner, hold_fence, take_fence
 from migrator.ledger import (
     Pen,
@@ -33,6 +34,8 @@ from migrator.scripts import Library, digest_of, in_range
 from migrator.semver import Version
 from migrator.settings import Settings
 from migrator.stops import Reason, Refused, Stop
+from migrator.tool import Move
+from migrator.tool_text import Tool
 
 _REACHED = {
     Verb.EXPAND: State.EXPANDED,
@@ -52,6 +55,8 @@ class Run:
     settings: Settings
     library: Library
     replicas: Replicas
+    tool: Tool | None
+    redact: Redactor
 
     @property
     def versions(self) -> list[Version]:
@@ -80,19 +85,22 @@ class Run:
         pen = self._begin()
         # Another runner may have done it all while this one waited for the lock.
         steps = self._steps(read_records(self.connection))
-        phases = Phases(
-            self.connection,
-            pen,
-            self.library,
-            self.settings.limits,
-            self.replicas,
-            self.settings.termination_log,
-        )
+        phases = self._phases(pen)
         for step in steps:
             self._step(phases, step)
         self._wait_for_replicas()
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
+
+    def _phases(self, pen: Pen) -> Phases:
+        settings = self.settings
+        move = None
+        if self.tool is not None:
+            url, redact = settings.database_url, self.redact
+            move = Move(self.connection, pen, settings.limits, self.tool, url, redact)
+        return Phases(
+            self.connection, pen, self.library, settings.limits, self.replicas, settings.termination_log, move
+        )
 
     def _begin(self) -> Pen:
         """Take the fence; stop once where another server keeps the ledger than the last attempt found."""

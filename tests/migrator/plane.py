@@ -83,6 +83,10 @@ class Plane:
         assert outcome.exit_code == 0, outcome.output
         return outcome.answer
 
+    def asked(self, verb: str, source: str, target: str, **more: str) -> tuple[dict[str, str], list[str]]:
+        """Environment and arguments of a run that the test starts by itself."""
+        return self._environment(), self._arguments(verb, source, target, more)
+
     def start(self, verb: str, source: str, target: str, **more: str) -> RunningRunner:
         environment = self._environment()
         process = subprocess.Popen(
