@@ -189,8 +189,8 @@ def test_an_existing_cluster_names_the_image_that_it_lacks(monkeypatch: pytest.M
 
 # The local way needs root and no Docker; where it cannot run, there is nothing of it to show.
 if chosen_way() != "kind" and os.geteuid() == 0:
-
-    @pytest.mark.slow
+    # `make test` itself runs on two clusters, and `down` fails when anything is left of one.
+    @pytest.mark.chaos
     @pytest.mark.timeout(240)
     def test_a_second_instance_comes_up_beside_the_first_and_leaves_no_trace(kube: Kube) -> None:
         second = LocalCluster("second")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.foreign_hands import GREEN_PHASES, ForeignHands, identity
 from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.load_summary import LoadSummary
 from harness.mc_install import HISTORY_ROWS, Mc
 from harness.namespaces import namespace
+from harness.releases import PhaseRecorder
+from harness.waiting import poll
 
 FIRST, SECOND, BAD, SLOW = "1.0.0", "1.1.0", "1.2.0-bad", "1.2.1-slow"
 MIGRATION = Path(__file__).resolve().parents[2] / "controlplane" / "migrations" / SECOND
@@ -28,7 +32,10 @@ VALUES = {
     "traffic.switchHealth.p95LatencyMs": 5000,
 }
 SLOWNESS_COUNTS = VALUES | {"traffic.switchHealth.p95LatencyMs": 900}
-RATE = 160
+#: Few users, so that the machine has time for other tests; `make bench-switch` brings many.
+USERS: dict[str, Any] = {"rate": 60, "keep_alive_clients": 20, "one_shot_clients": 20}
+#: Enough at the same time for 1.2.1-slow, which serves 20 requests a second in each pod.
+CROWD: dict[str, Any] = {"rate": 110}
 #: An upgrade that stands still for so long has failed.
 PATIENCE_SECONDS = 110.0
 #: An object in the way of expand.sql: it has the name and the arguments of a function there, but another result.
@@ -51,8 +58,8 @@ def plane(kube: Kube, operator: None, request: pytest.FixtureRequest) -> Iterato
         yield installed
 
 
-def users_of(plane: Mc, **changes: Any) -> LoadRun:
-    return LoadRun(plane.kube, plane.load(**{"rate": RATE, **changes}), name="mc-users")
+def users_of(plane: Mc, users: dict[str, Any] = USERS) -> LoadRun:
+    return LoadRun(plane.kube, plane.load(**users), name="mc-users")
 
 
 def number(plane: Mc, query: str) -> int:
@@ -107,16 +114,34 @@ def test_a_failing_expand_leaves_blue_untouched(plane_in_which_expand_fails: Mc)
     assert number(plane, "SELECT count(*) FROM executions WHERE owner IS NULL") == 0
 
 
-def test_an_upgrade_takes_its_data_along_while_both_versions_write(plane: Mc) -> None:
+def test_an_upgrade_takes_its_data_along_while_both_versions_write_and_foreign_hands_change_nothing(
+    plane: Mc,
+) -> None:
+    """The same manifests are applied again in every phase in which green has traffic, with force and by helm."""
     release = plane.release
-    with users_of(plane) as users:
+    with users_of(plane) as users, ThreadPoolExecutor(len(GREEN_PHASES)) as executor:
         plane.ask_for(SECOND)
-        release.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
-        users.wait_version(SECOND, deadline_seconds=20)
-        while_both_write = number(plane, (MIGRATION / "divergence.sql").read_text())
-        migrated = release.status()["migrations"]
-        upgrade = release.wait_upgrade(SECOND, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        release.wait_phase("Verifying", deadline_seconds=PATIENCE_SECONDS)
+        before = identity(release)
+        green = release.status()["candidateRevision"]
+        hands = ForeignHands(plane, SECOND, green, executor)
+        with PhaseRecorder(release, hands.meet):
+            release.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
+            users.wait_version(SECOND, deadline_seconds=20)
+            while_both_write = number(plane, (MIGRATION / "divergence.sql").read_text())
+            migrated = release.status()["migrations"]
+            upgrade = release.wait_upgrade(SECOND, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+            poll(
+                lambda: hands.applied_in >= GREEN_PHASES or None,
+                what="a forced apply in every phase", deadline_seconds=30, last_seen=lambda: hands.applied_in,
+            )  # fmt: skip
+        assert hands.finish() == GREEN_PHASES
+        so_far = users.latest()
+        assert so_far is not None
+        users.wait_requests(so_far.requests + 5 * USERS["rate"], deadline_seconds=30)
         summary = users.stop()
+    assert_applied_in_vain(plane, hands, green)
+    assert identity(release) == before, "a new generation or a new upgrade"
     assert while_both_write == 0
     assert (migrated["state"], migrated["divergence"]) == ("migrated", 0)
     assert migrated["rowsDone"] >= HISTORY_ROWS
@@ -140,6 +165,17 @@ def test_an_upgrade_takes_its_data_along_while_both_versions_write(plane: Mc) ->
     assert number(plane, moved) == HISTORY_ROWS
 
 
+def assert_applied_in_vain(plane: Mc, hands: ForeignHands, green: str) -> None:
+    assert hands.applied_in == GREEN_PHASES
+    assert hands.selected == {green}
+    status = plane.release.status()
+    assert (status["activeRevision"], status.get("upgrade")) == (green, None)
+    traffic = status["traffic"]
+    assert (traffic["current"], traffic["green"], traffic["reversions"]) == ("green", 100, 0)
+    published = plane.kube.need("ConfigMap", "mc-traffic", plane.namespace)
+    assert published["data"] == {"current": "green"}
+
+
 def test_a_bad_version_is_refused_before_a_user_meets_it(plane: Mc) -> None:
     release = plane.release
     old = release.status()["activeVersion"]
@@ -157,7 +193,7 @@ def test_a_version_that_is_slow_for_users_only_is_taken_back(plane: Mc) -> None:
     release = plane.release
     old = release.status()["activeVersion"]
     colour = release.status()["traffic"]["current"]
-    with users_of(plane, rate=300) as users:
+    with users_of(plane, CROWD) as users:
         plane.values = SLOWNESS_COUNTS
         plane.ask_for(SLOW)
         upgrade = release.wait_upgrade(SLOW, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)

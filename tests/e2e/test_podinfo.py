@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from conductor.api import names
+from conductor.api.receipts import Kind
 from harness import podinfo
-from harness.kube import Kube
+from harness.kube import Kube, Object
 from harness.load_run import LoadRun
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT, LoadSummary
 from harness.namespaces import namespace
 from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
-from harness.releases import KIND, PhaseRecorder, Release
+from harness.receipts import all_kept, assert_told, receipts
+from harness.releases import KIND, PhaseRecorder, Release, Upgrade
 from harness.waiting import condition_of, wait_for_objects, wait_gone
 
 OPTIONS = PodinfoOptions(replicas=2, soak="5s", window="10s")
@@ -137,6 +140,28 @@ def test_an_upgrade_loses_no_request(
     }
     assert list(idle.values()) == [0], "the former colour keeps its spec and no pod"
     record_property("last_answers_seconds", last_answers(summary, old, upgrade.switched_at))
+    assert_told_whole(settled, upgrade)
+
+
+def assert_told_whole(release: Release, upgrade: Upgrade) -> None:
+    """Every transition left a receipt, and the command line proves the chain."""
+    proof = all_kept(release)
+    assert_told(proof, upgrade.id, upgrade.timeline)
+    assert proof["receipts"][0]["kind"] == Kind.OPENED
+    assert {item["uid"] for item in proof["receipts"]} == {release.read()["metadata"]["uid"]}
+    switches = [
+        item["subject"]
+        for item in proof["receipts"]
+        if item["kind"] == Kind.INTENT
+        and item["effect"] == "SwitchServices"
+        and item["upgrade"] == upgrade.id
+    ]
+    assert switches == [f"Service/{podinfo.NAME}={release.status()['activeRevision']}"]
+    shown = receipts(release)
+    assert shown.code == 0
+    assert "complete and unbroken" in shown.text
+    versions = (upgrade.from_version, upgrade.to_version)
+    assert " → ".join(versions) in shown.text or " -> ".join(versions) in shown.text
 
 
 def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
@@ -185,36 +210,61 @@ def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
 
 
 def test_a_spec_put_back_in_the_window_moves_traffic_only_and_an_orphaned_release_goes_on_serving(
-    kube: Kube, test_namespace: str
+    settled: Release,
 ) -> None:
-    release = Release(kube, test_namespace, podinfo.NAME)
-    former = spec_of(OLD_VERSION, LONG_SOAK)
-    release.apply(former)
-    release.wait_settled(OLD_VERSION, deadline_seconds=PATIENCE_SECONDS)
-    (before,) = kube.objects("Deployment", test_namespace)
-    with users_of(release) as users:
-        release.apply(spec_of(NEW_VERSION, LONG_SOAK))
-        release.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
-        users.wait_version(NEW_VERSION, deadline_seconds=20)
-        release.apply(former)
-        upgrade = release.wait_upgrade(
-            NEW_VERSION, outcomes=("Aborted", "RolledBack"), deadline_seconds=PATIENCE_SECONDS
+    """The last one of the module: the release goes, its evidence stays."""
+    kube, old = settled.kube, settled.status()["activeVersion"]
+    new = other(old)
+    former = spec_of(old, LONG_SOAK)
+    settled.apply(former)
+    settled.wait_settled(old, deadline_seconds=PATIENCE_SECONDS)
+    before = active_deployment(settled)
+    with users_of(settled) as users:
+        # Another label than in the test before: what failed once is not tried again.
+        settled.apply(spec_of(new, LONG_SOAK, components__0__template__metadata__labels__again="true"))
+        settled.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(new, deadline_seconds=20)
+        settled.apply(former)
+        upgrade = settled.wait_upgrade(
+            new, outcomes=("Aborted", "RolledBack"), deadline_seconds=PATIENCE_SECONDS
         )
         assert upgrade.reason == "SpecReverted"
         assert upgrade.switched_back_at is not None
-        condition = release.wait_condition("Ready")
+        condition = settled.wait_condition("Ready")
         assert condition["reason"] in {"Stable", "SpecReverted"}
-        users.wait_version(OLD_VERSION, deadline_seconds=20, only=True)
-        (after,) = kube.objects("Deployment", test_namespace)
-        assert after["metadata"]["uid"] == before["metadata"]["uid"], "blue was made anew"
+        users.wait_version(old, deadline_seconds=20, only=True)
+        after = active_deployment(settled)
+        assert after["metadata"]["uid"] == before["metadata"]["uid"], "the version that served was made anew"
         assert after["spec"]["template"] == before["spec"]["template"]
 
-        kube.delete(KIND, release.name, test_namespace)
-        wait_gone(kube, KIND, release.name, test_namespace, deadline_seconds=10)
+        evidence = all_kept(settled)
+        kube.delete(KIND, settled.name, settled.namespace)
+        wait_gone(kube, KIND, settled.name, settled.namespace, deadline_seconds=10)
         so_far = users.latest()
         assert so_far is not None
         users.wait_requests(so_far.requests + 5 * USERS["rate"], deadline_seconds=30)
         summary = users.stop()
-    assert_nobody_lost_anything(summary, OLD_VERSION, NEW_VERSION)
-    assert selectors(release)[podinfo.NAME]["maestro-conductor.io/release"] == release.name
-    assert kube.objects("Deployment", test_namespace) != []
+    assert_nobody_lost_anything(summary, old, new)
+    assert selectors(settled)[podinfo.NAME]["maestro-conductor.io/release"] == settled.name
+    assert before["metadata"]["uid"] in {
+        item["metadata"]["uid"] for item in kube.objects("Deployment", settled.namespace)
+    }
+    assert_evidence_outlives(settled, evidence)
+
+
+def active_deployment(release: Release) -> Object:
+    labels = f"maestro-conductor.io/revision={release.status()['activeRevision']}"
+    (found,) = release.kube.objects("Deployment", release.namespace, labels=labels)
+    return found
+
+
+def assert_evidence_outlives(release: Release, before: dict[str, Any]) -> None:
+    kept = release.kube.objects(
+        "ConfigMap", release.namespace, labels=f"{names.LABEL_RECEIPTS}={release.name}"
+    )
+    assert kept
+    assert not any("ownerReferences" in item["metadata"] for item in kept)
+    answer = receipts(release, "--json")
+    assert answer.code == 0
+    assert answer.json()["receipts"] == before["receipts"]
+    assert "the release is gone" in receipts(release, "--verify").text
