@@ -45,7 +45,7 @@ CONFLICT = (
 )
 MEND = "DROP FUNCTION executions_owner_join(text, text)"
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("operator")]
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def assert_told_whole(release: Release, upgrade: Upgrade) -> None:
         for item in proof["receipts"]
         if item["kind"] == Kind.INTENT
         and item["effect"] == "SwitchServices"
-        and item["upgrade"] == upgrade.id
+        and item.get("upgrade") == upgrade.id
     ]
     assert switches == [f"Service/{podinfo.NAME}={release.status()['activeRevision']}"]
     shown = receipts(release)
