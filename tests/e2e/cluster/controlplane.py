@@ -134,6 +134,9 @@ class ControlPlane:
     def wait_ready(self, binaries: Path) -> None:
         argv = [str(binaries / "kubectl"), f"--kubeconfig={self.paths.kubeconfig}", "get", "--raw", "/readyz"]
         self.node.daemon("kube-apiserver").wait(lambda: succeeds(argv, timeout=5), 90)
+        # On a busy machine the others give up waiting for it, as they would under a supervisor that starts them again.
+        for daemon in self.daemons():
+            daemon.resume()
 
     def daemon_names(self) -> list[str]:
         return ["kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"]
