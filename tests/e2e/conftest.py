@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -48,21 +50,42 @@ def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         operator_install.install(kube)
         return
-    shared_by_all = tmp_path_factory.getbasetemp().parent
-    with (shared_by_all / "operator.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        installed = shared_by_all / "operator.installed"
+    with shared_by_all(tmp_path_factory) as shared:
+        installed = shared / "operator.installed"
         if not installed.exists():
             operator_install.install(kube)
             installed.touch()
 
 
 @pytest.fixture(scope="module")
-def no_other_operator(kube: Kube, operator: None) -> Iterator[None]:
-    """Only a rig's operator works meanwhile: the installed one is away, its CRD and its rights stay."""
-    operator_install.scale(kube, 0)
+def no_other_operator(kube: Kube, operator: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Only rigs' operators work meanwhile, each in its namespace: the installed one is away, its CRD and rights stay.
+
+    Where several processes have rigs, the last one brings it back.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        operator_install.scale(kube, 0)
+        yield
+        operator_install.scale(kube, 1)
+        return
+    own = f"{os.environ['PYTEST_XDIST_WORKER']}.without-operator"
+    with shared_by_all(tmp_path_factory) as shared:
+        operator_install.scale(kube, 0)
+        (shared / own).touch()
     yield
-    operator_install.scale(kube, 1)
+    with shared_by_all(tmp_path_factory) as shared:
+        (shared / own).unlink()
+        if not list(shared.glob("*.without-operator")):
+            operator_install.scale(kube, 1)
+
+
+@contextmanager
+def shared_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory of all processes of this run, for one of them at a time."""
+    shared = tmp_path_factory.getbasetemp().parent
+    with (shared / "processes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield shared
 
 
 @pytest.fixture

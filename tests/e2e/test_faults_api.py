@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from harness.beside import LONG_PHASES, Again, InEachPhase
 from harness.crash_runs import Lane, Telling, lane
 from harness.end_state import differences
 from harness.faults import Fault
 from harness.kube import Kube
-from harness.releases import PhaseRecorder
 from harness.stories import PodinfoUpgrade
 
 AWAY_SECONDS = 30.0
-PHASES = ("Preflight", "BringingUp", "Migrating", "Verifying", "Switching", "Soaking", "Closing")
-#: Long enough to stand still in; the others pass in a moment, and are cut off with their neighbours.
-LONG_PHASES = {"BringingUp", "Verifying", "Switching", "Soaking", "Closing"}
 
 pytestmark = [pytest.mark.alone, pytest.mark.elsewhere, pytest.mark.timeout(900)]
 
@@ -46,67 +40,6 @@ def refusal(code: int, reason: str) -> str:
 def assert_as_without(made: Lane[PodinfoUpgrade], told: Telling) -> None:
     assert told.wrong == ()
     assert list(differences(made.undisturbed.end, told.end)) == []
-
-
-class InEachPhase:
-    """Beside a telling: something befalls the API server as soon as a phase is seen, and is over some time later."""
-
-    def __init__(
-        self,
-        made: Lane[PodinfoUpgrade],
-        begin: Callable[[], object],
-        end: Callable[[], object],
-        seconds: float,
-    ) -> None:
-        self.met: list[str] = []
-        self._begin, self._end, self._seconds = begin, end, seconds
-        self._recorder = PhaseRecorder(made.story.release, self._meet)
-        self._over = threading.Event()
-
-    def __enter__(self) -> InEachPhase:
-        self._recorder.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._recorder.__exit__()
-
-    def _meet(self, _at: datetime, status: dict[str, Any]) -> None:
-        phase = status.get("phase", "")
-        if phase in self.met or phase not in PHASES or not status.get("upgrade"):
-            return
-        self.met.append(phase)
-        self._begin()
-        try:
-            self._over.wait(self._seconds)
-        finally:
-            self._end()
-
-
-class Again:
-    """Beside a telling: something happens to the operator's watches, over and over."""
-
-    def __init__(self, act: Callable[[], Any], every_seconds: float) -> None:
-        self.happened = 0
-        self._act, self._every = act, every_seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Again:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(10.0)
-
-    def _run(self) -> None:
-        while not self._over.wait(self._every):
-            self.happened += int(self._act()["watches"])
 
 
 def test_the_first_try_of_every_write_meets_a_conflict(made: Lane[PodinfoUpgrade]) -> None:
@@ -151,7 +84,9 @@ def test_a_slow_api_server_makes_a_slow_upgrade(made: Lane[PodinfoUpgrade], on: 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
 def test_the_api_server_is_away_in_each_phase(made: Lane[PodinfoUpgrade], how: str) -> None:
     """Longer than the Lease lasts: the operator stops deciding, and goes on under a new epoch."""
-    away = InEachPhase(made, lambda: made.rig.server(how), lambda: made.rig.server("come-back"), AWAY_SECONDS)
+    away = InEachPhase(
+        made.story.release, lambda: made.rig.server(how), lambda: made.rig.server("come-back"), AWAY_SECONDS
+    )
     told = made.tell(beside=away)
     assert set(away.met) >= LONG_PHASES
     assert_as_without(made, told)
@@ -160,7 +95,7 @@ def test_the_api_server_is_away_in_each_phase(made: Lane[PodinfoUpgrade], how: s
 @pytest.mark.chaos
 @pytest.mark.parametrize("deed", ["cut-watches", "expire-watches"])
 def test_watches_that_never_last(made: Lane[PodinfoUpgrade], deed: str) -> None:
-    again = Again(lambda: made.rig.server(deed), every_seconds=1.0)
+    again = Again(lambda: int(made.rig.server(deed)["watches"]), every_seconds=1.0)
     told = made.tell(beside=again)
     assert again.happened > 20
     assert_as_without(made, told)

@@ -16,6 +16,7 @@ from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
+from conductor.adapters.clock import ServerClock
 from conductor.api import names
 
 Object = dict[str, Any]
@@ -101,14 +102,19 @@ class Event:
 
 
 class Kube:
-    """A connection to one API server. Every call is bounded in time."""
+    """A connection to one API server. Every call is bounded in time, and tells `clock` when it was answered."""
 
-    def __init__(self, api: client.ApiClient, timeout_seconds: float = 10.0) -> None:
+    def __init__(
+        self, api: client.ApiClient, timeout_seconds: float = 10.0, clock: ServerClock | None = None
+    ) -> None:
         self._api = api
         self._timeout = timeout_seconds
+        self._server_clock = clock or ServerClock()
 
     @classmethod
-    def connect(cls, timeout_seconds: float = 10.0, connections: int = 32) -> "Kube":
+    def connect(
+        cls, timeout_seconds: float = 10.0, connections: int = 32, clock: ServerClock | None = None
+    ) -> "Kube":
         """In-cluster credentials where there are some, else the current kubeconfig."""
         configuration = client.Configuration()
         try:
@@ -119,7 +125,7 @@ class Kube:
         configuration.connection_pool_maxsize = connections
         # A peer that vanished without a word is noticed in half a minute, also by a watch that only listens.
         configuration.socket_options = tcp_keepalive_socket_options(idle=15, interval=5, count=3)
-        return cls(client.ApiClient(configuration), timeout_seconds)
+        return cls(client.ApiClient(configuration), timeout_seconds, clock)
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
         """The object, or None where there is none."""
@@ -291,6 +297,7 @@ class Kube:
         content_type: str | None = None,
     ) -> Object:
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if content_type else {})}
+        asked = self._server_clock.monotonic()
         with _unanswered():
             # The pool itself: the client's way to it costs as much again for each request.
             response = self._send(
@@ -302,6 +309,7 @@ class Kube:
                 timeout=Timeout(self._timeout),
             )
         data = response.data
+        self._server_clock.told(response.headers.get("Date"), asked, self._server_clock.monotonic())
         if 200 <= response.status < 300:
             answer: Object = json.loads(data) if data else {}
             return answer

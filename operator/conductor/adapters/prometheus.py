@@ -8,8 +8,8 @@ import functools
 import io
 import math
 import ssl
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,13 +37,14 @@ class PrometheusError(Exception):
 class Prometheus:
     """Asks whichever Prometheus a question names, within what the operator allows."""
 
-    def __init__(self, urls: UrlPatterns, outbound: Outbound) -> None:
+    def __init__(self, urls: UrlPatterns, outbound: Outbound, now: Callable[[], datetime]) -> None:
         self._urls = urls
+        self._now = now
         self._connect = functools.lru_cache(maxsize=64)(functools.partial(_connect, outbound))
 
     def ask_health(self, question: HealthQuestion) -> HealthSample:
         """One sample of a revision's health."""
-        at = datetime.now(UTC)
+        at = self._now()
         try:
             return HealthSample(
                 revision=question.revision,
@@ -57,7 +58,7 @@ class Prometheus:
 
     def ask_silence(self, question: SilenceQuestion) -> SilenceSample:
         """Requests per losing pod; a pod that has series but no request of a user counts as 0."""
-        at = datetime.now(UTC)
+        at = self._now()
         try:
             present = self._by_pod(question.url, question.present)
             counted = self._by_pod(question.url, question.requests)

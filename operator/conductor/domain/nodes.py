@@ -98,4 +98,4 @@ def _switched(s: Snapshot) -> datetime | None:
 
 
 def _given_up(s: Snapshot, node: NodeState) -> bool:
-    return node.unready_since is not None and s.now - node.unready_since >= UNREADY_PATIENCE
+    return node.unready_since is not None and s.age(node.unready_since) >= UNREADY_PATIENCE

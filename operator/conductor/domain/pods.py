@@ -28,7 +28,7 @@ def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
 
 def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
     where = f"spec.components[{pod.component}].template"
-    age = s.now - pod.created_at
+    age = s.age(pod.created_at)
     if pod.waiting_reason in IMAGE_REASONS and age >= IMAGE_PATIENCE:
         return (
             Reason.IMAGE_UNAVAILABLE,
@@ -71,7 +71,7 @@ def lost_readiness(s: Snapshot, revision: Revision) -> str | None:
     for component in served_components(revision):
         present = [pod for pod in s.pods_of(revision.hash, component.name) if not pod.terminating]
         ready = sum(pod.ready for pod in present)
-        starting = sum(not pod.ready and s.now - pod.created_at < _START_PATIENCE for pod in present)
+        starting = sum(not pod.ready and s.age(pod.created_at) < _START_PATIENCE for pod in present)
         if ready == 0 or ready < math.ceil((len(present) - starting) / 2):
             return f"component {component.name} has {ready} of {len(present)} pods ready"
     return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.api.parse import Finding
@@ -169,7 +169,10 @@ class NodeSample:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Frozen input of every decision. `now` is the only clock."""
+    """Frozen input of every decision. `now` is the clock of what we wrote, `server_now` that of the API server.
+
+    They are the same but where the API server's clock jumped.
+    """
 
     now: datetime
     name: str
@@ -201,6 +204,11 @@ class Snapshot:
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
     nodes: NodeSample | None = None
+    server_now: datetime | None = None
+
+    def age(self, written_at: datetime) -> timedelta:
+        """How old something is that the API server wrote: never older than by either clock."""
+        return min(self.now, self.server_now or self.now) - written_at
 
     def revision(self, hash_: str) -> Revision | None:
         """The recorded revision of that hash."""

@@ -67,6 +67,7 @@ def gather(
     samples: Samples,
     epoch: int,
     now: datetime,
+    server_now: datetime | None = None,
     new_upgrades: bool,
     urls: UrlPatterns | None = None,
     parsed: Parsed | None = None,
@@ -113,6 +114,7 @@ def gather(
         samples=samples,
         epoch=epoch,
         now=now,
+        server_now=server_now,
         new_upgrades=new_upgrades,
     )
 
@@ -124,6 +126,7 @@ def glance(
     samples: Samples,
     epoch: int,
     now: datetime,
+    server_now: datetime | None = None,
     new_upgrades: bool,
     parsed: Parsed,
 ) -> Snapshot | None:
@@ -149,6 +152,7 @@ def glance(
         samples=samples,
         epoch=epoch,
         now=now,
+        server_now=server_now,
         new_upgrades=new_upgrades,
     )
 
@@ -183,12 +187,14 @@ def _snapshot(
     samples: Samples,
     epoch: int,
     now: datetime,
+    server_now: datetime | None = None,
     new_upgrades: bool,
 ) -> Snapshot:
     metadata = release["metadata"]
     job_pods = _of(values, "Pod", JobPod).values()
     return Snapshot(
         now=now,
+        server_now=server_now,
         name=metadata["name"],
         namespace=metadata["namespace"],
         uid=metadata["uid"],

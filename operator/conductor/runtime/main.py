@@ -16,6 +16,7 @@ from functools import partial
 import kopf
 import structlog
 
+from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import Kube
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
@@ -161,13 +162,18 @@ class Operator:
         self.options = options
         self.turns: Turns[Key] = Turns(time.monotonic)
         outbound = Outbound.of_this_pod()
-        self.kube = Kube.connect()
+        clock = ServerClock(on_gap=metrics.CLOCK_GAP.set)
+        self.kube = Kube.connect(clock=clock)
         nodes = (
-            NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads) if options.place else None
+            NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads, now=clock.now)
+            if options.place
+            else None
         )
-        self.samples = BackgroundSamples(self.turns.ask, Prometheus(options.urls, outbound), outbound, nodes)
+        self.samples = BackgroundSamples(
+            self.turns.ask, Prometheus(options.urls, outbound, clock.now), outbound, clock.now, nodes
+        )
         self.shards = Shards(
-            Kube.connect(timeout_seconds=4.0, connections=2),
+            Kube.connect(timeout_seconds=4.0, connections=2, clock=clock),
             options.lease_namespace,
             names.FIELD_MANAGER,
             identity=options.identity,
@@ -179,7 +185,7 @@ class Operator:
         parsed = Parsed(partial(parse_spec, urls=options.urls))
         self.cache = Cache(self.turns.ask, parsed, expected(options.namespaces))
         self.reflectors = reflectors(
-            Kube.connect(connections=len(KINDS) * max(1, len(options.namespaces))),
+            Kube.connect(connections=len(KINDS) * max(1, len(options.namespaces)), clock=clock),
             options.namespaces,
             self.cache,
         )
@@ -193,6 +199,7 @@ class Operator:
             lambda: options.new_upgrades,
             sight,
             receipts=receipts,
+            clock=clock,
         )
         metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)
         self._busy_since: list[float | None] = [None] * _WORKERS

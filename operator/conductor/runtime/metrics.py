@@ -16,6 +16,11 @@ UPGRADE_ERRORS = Counter(
     "mc_upgrade_errors_total", "Upgrades refused or taken back, by reason", ["reason"], registry=REGISTRY
 )
 UPGRADES = Counter("mc_upgrades_total", "Upgrades that ended, by outcome", ["outcome"], registry=REGISTRY)
+CLOCK_GAP = Gauge(
+    "mc_clock_gap_seconds",
+    "Seconds that the API server's clock is ahead of the time that deadlines are measured with: it jumped",
+    registry=REGISTRY,
+)
 PASS_SECONDS = Histogram(
     "mc_pass_seconds",
     "Seconds that one pass took",

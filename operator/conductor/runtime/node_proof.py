@@ -81,6 +81,7 @@ class NodeProof:
         wake: Callable[[Key], None],
         *,
         leads: Callable[[], bool],
+        now: Callable[[], datetime],
         rounds: Rounds | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,6 +89,7 @@ class NodeProof:
         self._place = place
         self._wake = wake
         self._leads = leads
+        self._now = now
         self._rounds = rounds or Rounds()
         self._clock = clock
         self._lock = threading.Lock()
@@ -135,7 +137,7 @@ class NodeProof:
             found = self._questions.get(key)
             if found is not None and found.sample is not None:
                 return found.sample
-            return NodeSample("", datetime.now(UTC), usable=not self._is_closed())
+            return NodeSample("", self._now(), usable=not self._is_closed())
 
     def step(self) -> float | None:
         """One look at all nodes that are still to be heard of; seconds until the next, None for no more."""
@@ -281,7 +283,7 @@ class NodeProof:
             if not closed and (not question.round or not self._ever_answered):
                 return
             states = _states(self._nodes, self._reached, self._seen, question.round)
-            question.sample = NodeSample(question.text, datetime.now(UTC), usable=not closed, nodes=states)
+            question.sample = NodeSample(question.text, self._now(), usable=not closed, nodes=states)
             question.done = not closed and all(state.follows for state in states)
             news = former is None or (former.usable, former.nodes) != (not closed, states)
         metrics.NODES_BEHIND.set(sum(not state.follows for state in states))

@@ -4,11 +4,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 
 import structlog
 
+from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import ApiError, ConflictError, Kube, Object
 from conductor.api import names
 from conductor.api.parse import UnknownStatusError, parse_status
@@ -66,6 +67,7 @@ class Passes:
         sight: Sight,
         *,
         receipts: ReceiptSink,
+        clock: ServerClock,
     ) -> None:
         self._kube = kube
         self._samples = samples
@@ -73,6 +75,7 @@ class Passes:
         self._new_upgrades = new_upgrades
         self._sight = sight
         self._receipts = receipts
+        self._clock = clock
 
     def run(self, key: Key, late: float = 0.0) -> float | None:
         """One pass of `key`, begun `late` seconds after it was due.
@@ -118,7 +121,7 @@ class Passes:
             key,
             self._decide,
             lambda s, decided: may_stand(s, decided[1].situation),
-            **settings(self._samples.newest(key), epoch, self._new_upgrades()),
+            **settings(self._clock, self._samples.newest(key), epoch, self._new_upgrades()),
         )
         if seen is None:
             self._let_go(key)
@@ -149,7 +152,7 @@ class Passes:
         if known.trouble is not None and retry is None:
             # Receipts are kept again: what they held up may go on at once.
             return 0.0
-        following = _next(decided, self._sight.left(key))
+        following = _next(decided, self._sight.left(key), self._clock.now())
         return following if retry is None else min(following, max(0.05, retry))
 
     def _let_go(self, key: Key) -> None:
@@ -204,7 +207,7 @@ class Passes:
         generation, why = release["metadata"].get("generation", 0), str(unknown.finding)
         former = (release.get("status") or {}).get("conditions") or []
         try:
-            if hold_release(self._kube, release, held(former, why, generation, datetime.now(UTC))):
+            if hold_release(self._kube, release, held(former, why, generation, self._clock.now())):
                 _log.warning("status of a newer operator", namespace=key[0], release=key[1], said=why)
                 announce(
                     self._kube, release, str(generation), Announcement(Reason.NEWER_STATUS, why, warning=True)
@@ -252,12 +255,12 @@ class Passes:
         log.info("effect", effect=effect.name, subject=effect.subject, ms=round(took_ms, 1))
 
 
-def _next(decided: Plan, read_in: float) -> float:
+def _next(decided: Plan, read_in: float, now: datetime) -> float:
     if decided.again:
         return 0.0
     rest = _UPGRADING_RESYNC_SECONDS if decided.status.upgrade is not None else read_in
     if decided.wake_at is not None:
-        rest = min(rest, (decided.wake_at - datetime.now(UTC)).total_seconds())
+        rest = min(rest, (decided.wake_at - now).total_seconds())
     return max(0.05, rest)
 
 

@@ -6,8 +6,9 @@ upgrades at once all get their answers, and one that hangs holds up its own lane
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
@@ -31,13 +32,14 @@ Lane = tuple[Key, str, int]
 class Probe:
     """The requests of one order, one after the other in each lane; lanes share its budget and its rate."""
 
-    def __init__(self, order: ProbeOrder, outbound: Outbound) -> None:
+    def __init__(self, order: ProbeOrder, outbound: Outbound, now: Callable[[], datetime]) -> None:
         self.order = order
+        self._now = now
         self._outbound = outbound
         self._lock = threading.Lock()
         self._given = 0
         self._begun = time.monotonic()
-        self._sample = ProbeSample(order.target, datetime.now(UTC), order.since)
+        self._sample = ProbeSample(order.target, now(), order.since)
 
     @property
     def sample(self) -> ProbeSample:
@@ -73,7 +75,7 @@ class Probe:
             before = self._sample
             self._sample = replace(
                 before,
-                at=datetime.now(UTC),
+                at=self._now(),
                 sent=before.sent + 1,
                 failed=before.failed + (failure is not None),
                 matched_in_a_row=0 if failure else before.matched_in_a_row + 1,
@@ -84,8 +86,9 @@ class Probe:
 class Probes:
     """Thread-safe: what is ordered for whom, and what came of it so far."""
 
-    def __init__(self, outbound: Outbound) -> None:
+    def __init__(self, outbound: Outbound, now: Callable[[], datetime]) -> None:
         self._outbound = outbound
+        self._now = now
         self._lock = threading.Lock()
         self._probes: dict[Key, dict[str, Probe]] = {}
         self._turns: Turns[Lane] = Turns(time.monotonic)
@@ -112,7 +115,7 @@ class Probes:
         with self._lock:
             probes = self._probes.get(key, {})
             kept = {target: probe for target, probe in probes.items() if wanted.get(target) == probe.order}
-            fresh = [Probe(order, self._outbound) for order in orders if order.target not in kept]
+            fresh = [Probe(order, self._outbound, self._now) for order in orders if order.target not in kept]
             kept |= {probe.order.target: probe for probe in fresh}
             if kept:
                 self._probes[key] = kept

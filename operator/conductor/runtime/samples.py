@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -54,12 +55,13 @@ class BackgroundSamples:
         wake: Callable[[Key], None],
         prometheus: Prometheus,
         outbound: Outbound,
+        now: Callable[[], datetime],
         nodes: NodeProof | None = None,
     ) -> None:
         self._wake = wake
         self._nodes = nodes
         self._prometheus = prometheus
-        self._probes = Probes(outbound)
+        self._probes = Probes(outbound, now)
         self._lock = threading.Lock()
         self._watches: dict[Key, _Watch] = {}
         self._turns: Turns[Key] = Turns(time.monotonic)

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import Kube, Object
 from conductor.api import names
 from conductor.domain.snapshot import Snapshot
@@ -61,7 +61,7 @@ class Sight:
     ) -> Seen[_D] | None:
         """Look at a release and decide; None where it is gone. Raises ApiError.
 
-        `settings` are the snapshot's: samples, epoch, now, new_upgrades.
+        `settings` are the snapshot's: samples, epoch, now, server_now, new_upgrades.
         """
         if self._cache.complete and not self._due(key):
             glanced = self._glance(key, settings)
@@ -153,6 +153,12 @@ class Sight:
             self._read_by.pop(key, None)
 
 
-def settings(samples: Samples, epoch: int, new_upgrades: bool) -> dict[str, Any]:
+def settings(clock: ServerClock, samples: Samples, epoch: int, new_upgrades: bool) -> dict[str, Any]:
     """What a snapshot holds besides what is read: this process's own part of it."""
-    return {"samples": samples, "epoch": epoch, "now": datetime.now(UTC), "new_upgrades": new_upgrades}
+    return {
+        "samples": samples,
+        "epoch": epoch,
+        "now": clock.now(),
+        "server_now": clock.server_now(),
+        "new_upgrades": new_upgrades,
+    }

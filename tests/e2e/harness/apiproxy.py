@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +112,8 @@ class FaultProxy:
     faults: list[Fault] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
+    #: Seconds by which the Date of every answer is ahead of what the server wrote.
+    ahead_seconds: float = 0.0
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -292,7 +296,7 @@ class FaultProxy:
             if call.is_watch and answer.status == 200:
                 return await self._stream(request, answer)
             content = await answer.read()
-            status, told = answer.status, _kept(answer.headers)
+            status, told = answer.status, _kept(answer.headers) | self._date(answer.headers)
         exchange.note(status=status)
         accepted = write is not None and 200 <= status < 300
         if write is not None and accepted:
@@ -303,6 +307,13 @@ class FaultProxy:
         # What was refused was not done: there is nothing that only the server knows.
         changed = await self._meet(exchange, "after") if accepted or write is None else None
         return changed if changed is not None else web.Response(status=status, headers=told, body=content)
+
+    def _date(self, headers: Mapping[str, str]) -> dict[str, str]:
+        written = headers.get("Date")
+        if written is None or not self.ahead_seconds:
+            return {}
+        moved = parsedate_to_datetime(written) + timedelta(seconds=self.ahead_seconds)
+        return {"Date": format_datetime(moved, usegmt=True)}
 
     async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))

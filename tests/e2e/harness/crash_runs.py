@@ -169,13 +169,17 @@ def _judged(told: Telling, expected: Telling, *, met: bool) -> Telling:
 
 @contextmanager
 def lane(
-    kube: Kube, make: Callable[[Kube, str], S_co], *, failed: Callable[[], bool] = lambda: False
+    kube: Kube,
+    make: Callable[[Kube, str], S_co],
+    *,
+    clock: bytes | None = None,
+    failed: Callable[[], bool] = lambda: False,
 ) -> Iterator[Lane[S_co]]:
-    """A lane for the block."""
+    """A lane for the block; `clock` as for a rig."""
     with namespace(kube, "crash", failed=failed) as name:
         story = make(kube, name)
         try:
-            with rig(kube, name, failed=failed) as control:
+            with rig(kube, name, clock=clock, failed=failed) as control:
                 story.prepare()
                 yield Lane(kube, story, control)
         finally:

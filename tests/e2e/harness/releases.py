@@ -163,12 +163,16 @@ class Release:
     def wait_upgrade(
         self, to_version: str, *, outcomes: Collection[str], deadline_seconds: float = UPGRADE_SECONDS
     ) -> Upgrade:
-        """Wait until the upgrade to this version has ended, in one of these outcomes, and nothing is under way."""
+        """Wait until the upgrade to this version has ended, in one of these outcomes, and nothing is under way.
+
+        What ended before the present spec was asked for does not count.
+        """
+        generation = self.read()["metadata"]["generation"]
 
         def ended(item: Object) -> bool:
             status = item.get("status") or {}
             last = status.get("lastUpgrade") or {}
-            if last.get("to") != to_version or status.get("upgrade"):
+            if last.get("to") != to_version or status.get("upgrade") or _observed(item) < generation:
                 return False
             if last["outcome"] not in outcomes:
                 raise WaitError(f"upgrade to {to_version} ended as {last['outcome']}: {last}")

@@ -30,6 +30,9 @@ CONTROL_PORT = 7070
 SILENT_PORT = 5433
 TOKEN = Path("/var/run/rig/token")
 CA = Path("/var/run/rig/ca.crt")
+#: Where there is one, the child looks at its clock through it (jumping_clock.c).
+CLOCK_LIBRARY = Path(__file__).with_name("jumping_clock.so")
+CLOCK = Path(os.environ.get("TMPDIR", "/tmp")) / "jumping-clock"
 KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
@@ -161,10 +164,15 @@ class Rig:
             await self.child.kill("end")
         elif deed == "start":
             self.child.want(True)
+        elif deed == "jump":
+            # As a whole, so that nobody reads half a number.
+            fresh = CLOCK.with_suffix(".new")
+            fresh.write_text(f"{float(request.query['seconds']):+.0f}\n")
+            fresh.replace(CLOCK)
         elif deed in ("stop", "cont", "term"):
             self.child.send(signal.Signals[f"SIG{deed.upper()}"])
         else:
-            raise ValueError(f"the child knows restart, end, start, stop, cont and term; not {deed}")
+            raise ValueError(f"the child knows restart, end, start, jump, stop, cont and term; not {deed}")
         return {"lives": self.child.lives}
 
     async def _seen(self, request: web.Request) -> list[dict[str, Any]]:
@@ -180,6 +188,9 @@ class Rig:
         proxy, deed = self.proxies[request.match_info["proxy"]], request.match_info["deed"]
         if deed == "begin":
             return {"number": proxy.begin()}
+        if deed == "jump":
+            proxy.ahead_seconds = float(request.query["seconds"])
+            return {}
         if deed == "cut-watches":
             return {"watches": proxy.cut_watches()}
         if deed == "expire-watches":
@@ -203,6 +214,8 @@ async def serve(command: tuple[str, ...], prometheus_url: str) -> None:
     ours = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "PYTHONPATH")
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     environment |= {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": os.environ["OPERATOR_PYTHONPATH"]}
+    if CLOCK_LIBRARY.exists():
+        environment |= {"LD_PRELOAD": str(CLOCK_LIBRARY), "JUMPING_CLOCK": str(CLOCK)}
     child = Child(command, environment)
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     proxies: dict[str, FaultProxy] = {}

@@ -7,6 +7,7 @@ namespace meanwhile.
 
 from __future__ import annotations
 
+import base64
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from harness import operator_install
 from harness.faults import Fault, as_json
 from harness.kube import Kube, Object
 from harness.operator_install import CHART, helm
-from harness.rig import CONTROL_PORT, PROMETHEUS_PORT
+from harness.rig import CLOCK_LIBRARY, CONTROL_PORT, PROMETHEUS_PORT
 from harness.waiting import poll, wait_condition
 
 HELM_RELEASE = "rig"
@@ -65,6 +66,13 @@ class Rig:
     def resume(self) -> None:
         self._ask("POST", "/child/cont")
 
+    def jump(self, seconds: float) -> None:
+        """The clock of the operator's machine is so much ahead from now on, as the operator sees it.
+
+        Only a rig that was made with a `clock` can do that.
+        """
+        self._ask("POST", "/child/jump", query={"seconds": str(seconds)})
+
     def deaths(self) -> list[dict[str, Any]]:
         """How each life ended; `killed_at` is empty where the operator died of itself."""
         found: list[dict[str, Any]] = self.state()["deaths"]
@@ -111,6 +119,10 @@ class Rig:
         told: dict[str, Any] = self._ask("POST", f"/{proxy}/{deed}")
         return told
 
+    def server_jump(self, seconds: float) -> None:
+        """The API server's answers say that it is so much later from now on."""
+        self._ask("POST", "/api/jump", query={"seconds": str(seconds)})
+
     # --- what the operator tells of itself
 
     def metrics(self) -> str:
@@ -134,13 +146,21 @@ def prometheus_url(namespace: str) -> str:
 
 @contextmanager
 def rig(
-    kube: Kube, namespace: str, *, values: Sequence[str] = (), failed: Callable[[], bool] = lambda: False
+    kube: Kube,
+    namespace: str,
+    *,
+    values: Sequence[str] = (),
+    clock: bytes | None = None,
+    failed: Callable[[], bool] = lambda: False,
 ) -> Iterator[Rig]:
-    """A rig in this namespace, leading, for the block; at the end nothing of it is left, in the cluster either."""
+    """A rig in this namespace, leading, for the block; at the end nothing of it is left, in the cluster either.
+
+    `clock`: the library that lets the operator's clock jump.
+    """
     _install_chart(namespace, values)
     try:
         control = Rig(kube, namespace)
-        for obj in _objects(kube, namespace):
+        for obj in _objects(kube, namespace, clock):
             kube.apply(obj)
         wait_condition(kube, "Pod", POD, namespace, "Ready", deadline_seconds=START_SECONDS)
         control.wait_leading()
@@ -171,13 +191,20 @@ def _install_chart(namespace: str, values: Sequence[str]) -> None:
     helm("upgrade", "--install", HELM_RELEASE, str(CHART), "--namespace", namespace, *flags)
 
 
-def _objects(kube: Kube, namespace: str) -> list[Object]:
+def _objects(kube: Kube, namespace: str, clock: bytes | None) -> list[Object]:
     here = Path(__file__).resolve().parent
     code = {f"{name}.py": (here / f"{name}.py").read_text() for name in MODULES}
+    binaries = {CLOCK_LIBRARY.name: base64.b64encode(clock).decode()} if clock else {}
     selector = f"app.kubernetes.io/instance={HELM_RELEASE},{operator_install.SELECTOR.split(',')[0]}"
     (deployment,) = kube.objects("Deployment", namespace, labels=selector)
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named(CODE, namespace), "data": code},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": _named(CODE, namespace),
+            "data": code,
+            "binaryData": binaries,
+        },
         {
             "apiVersion": "v1",
             "kind": "Service",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.adapters.servers import Asked, ToThisMachine, says, server
 
+from conductor.adapters.clock import wall_clock
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api.urls import DEFAULT_URLS, UrlPatterns
@@ -29,12 +30,12 @@ def anywhere(asked: Asked) -> UrlPatterns:
 
 
 def health(asked: Asked) -> HealthSample:
-    prometheus = Prometheus(anywhere(asked), ToThisMachine())
+    prometheus = Prometheus(anywhere(asked), ToThisMachine(), wall_clock)
     return prometheus.ask_health(HealthQuestion(asked.url, "r1", "requests", "errors", "p95"))
 
 
 def silence(asked: Asked) -> SilenceSample:
-    prometheus = Prometheus(anywhere(asked), ToThisMachine())
+    prometheus = Prometheus(anywhere(asked), ToThisMachine(), wall_clock)
     return prometheus.ask_silence(SilenceQuestion(asked.url, "r1", "present", "requests"))
 
 
@@ -61,7 +62,9 @@ def test_pods_are_counted() -> None:
     "url", ["http://billing.prod.svc", "http://169.254.169.254/latest", "http://localhost:9090"]
 )
 def test_a_url_that_is_not_listed_is_not_asked_even_where_it_was_admitted(url: str) -> None:
-    sample = Prometheus(DEFAULT_URLS, Outbound()).ask_health(HealthQuestion(url, "r1", "", "", ""))
+    sample = Prometheus(DEFAULT_URLS, Outbound(), wall_clock).ask_health(
+        HealthQuestion(url, "r1", "", "", "")
+    )
     assert sample.error.startswith("spec.metrics.prometheus.url ")
     assert sample.requests is None
 
@@ -70,7 +73,9 @@ def test_a_listed_name_that_leads_to_this_machine_is_not_asked(monkeypatch: pyte
     where = [(2, 1, 6, "", ("127.0.0.1", 9090))]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: where)
     url = "http://prometheus.prod.svc:9090"
-    sample = Prometheus(DEFAULT_URLS, Outbound()).ask_health(HealthQuestion(url, "r1", "", "", ""))
+    sample = Prometheus(DEFAULT_URLS, Outbound(), wall_clock).ask_health(
+        HealthQuestion(url, "r1", "", "", "")
+    )
     assert "127.0.0.1 is a loopback" in sample.error
 
 

@@ -20,6 +20,8 @@ from conductor.domain.snapshot import NodeSample, NodeState
 READY_AFTER = timedelta(seconds=3)
 DRAIN = timedelta(seconds=2)
 JOB_TAKES = timedelta(seconds=2)
+#: More than ever passes between two ticks of a story.
+_PASS = timedelta(minutes=1)
 STATES = {
     "inspect": "none",
     "expand": "expanded",
@@ -58,6 +60,8 @@ class Machinery:
     jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
+    #: When things were first met, for those that the API server dates otherwise: its clock jumped.
+    _met: dict[str, datetime] = field(default_factory=dict)
     _made: int = 0
     _followed_at: int = -1
     _listed_at: int = -1
@@ -139,6 +143,12 @@ class Machinery:
                 "Pod", self.namespace, pod["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
             )
 
+    def _age(self, item: Object, now: datetime) -> timedelta:
+        """Kubelets and containers measure with clocks of their own, which do not jump."""
+        met = self._met.setdefault(item["metadata"]["uid"], now)
+        created = datetime.fromisoformat(item["metadata"]["creationTimestamp"])
+        return now - (created if met - _PASS <= created <= met else met)
+
     def _kubelet(self, pod: Object, now: datetime) -> None:
         name = pod["metadata"]["name"]
         if going(pod):
@@ -151,9 +161,8 @@ class Machinery:
             return
         image = pod["spec"]["containers"][0]["image"]
         behaviour = Behaviour() if name in self.stays_ready else self.behaviours.get(image, Behaviour())
-        created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
         up = behaviour.ready and not behaviour.waiting and not behaviour.unschedulable
-        ready = up and now - created >= READY_AFTER
+        ready = up and self._age(pod, now) >= READY_AFTER
         conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
         if behaviour.unschedulable:
             unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -177,8 +186,7 @@ class Machinery:
         if isinstance(answer, Stuck):
             self._job_pod(job, {"waiting": {"reason": answer.waiting, "message": "as scripted"}})
             return
-        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
-        if answer is None or now - created < JOB_TAKES:
+        if answer is None or self._age(job, now) < JOB_TAKES:
             self._job_pod(job, {"running": {}})
             return
         said = {key: value for key, value in answer.items() if key != "exitCode"}

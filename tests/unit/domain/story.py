@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from tests.unit.domain.invariants import Invariants
@@ -18,6 +19,7 @@ from tests.unit.domain.process import OperatorDiedError, Process, chain_of
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 
+from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import ApiError, ConflictError, Object
 from conductor.api import names
 from conductor.api.parse import parse_status
@@ -73,13 +75,15 @@ BROKEN = Health(error="connection refused or host unknown")
 
 
 class Clock:
-    """The only clock of a story."""
+    """The time that really passes in a story, and what the API server takes it for."""
 
     def __init__(self) -> None:
         self.now = BEGIN
+        self.server_ahead = timedelta()
 
     def read(self) -> datetime:
-        return self.now
+        """What the API server writes on objects."""
+        return self.now + self.server_ahead
 
     def seconds(self) -> float:
         return (self.now - BEGIN).total_seconds()
@@ -92,6 +96,8 @@ class Story:
         self._clock = Clock()
         self.kube = MemoryKube(self._clock.read)
         self.operator = Process(self.kube, self._clock.seconds)
+        #: The operator's own clock; None while the API server's has never jumped, because they are the same then.
+        self._operator_clock: ServerClock | None = None
         self.machinery = Machinery(self.kube, NAMESPACE)
         self.epoch = 1
         self.new_upgrades = True
@@ -105,6 +111,8 @@ class Story:
         self.nodes: dict[str, str] | None = None
         self._log = Log(self.kube, self.machinery, NAMESPACE, UID, BEGIN)
         self.phases: list[Phase] = []
+        #: The same with the time at which each began.
+        self.entered: list[tuple[datetime, Phase]] = []
         self.effects: list[Effect] = []
         self.snapshot: Snapshot | None = None
         self._invariants = Invariants(self.kube, self.machinery, NAMESPACE, NAME)
@@ -148,6 +156,13 @@ class Story:
     def annotate(self, annotation: str, value: str | None) -> None:
         self.note(f"annotation {annotation.removeprefix(names.GROUP + '/')}={value}")
         self.kube.edit(names.KIND, NAMESPACE, NAME, {"metadata": {"annotations": {annotation: value}}})
+
+    def jump(self, seconds: float) -> None:
+        """The API server's clock jumps; the operator learns of it as it does of all time: by the next answer."""
+        self.note(f"the API server's clock jumps by {seconds:+.0f} s")
+        if self._operator_clock is None:
+            self._operator_clock = self._clock_of_operator()
+        self._clock.server_ahead += timedelta(seconds=seconds)
 
     def delete(self) -> None:
         self.note("the release is deleted")
@@ -227,10 +242,26 @@ class Story:
             self.release,
             samples=self._samples(),
             epoch=self.epoch,
-            now=self.now,
+            **self._times(),
             new_upgrades=self.new_upgrades,
             parsed=self._parsed,
         )
+
+    def _times(self) -> dict[str, datetime]:
+        clock = self._operator_clock
+        if clock is None:
+            return {"now": self.now}
+        self._tell(clock)
+        return {"now": clock.now(), "server_now": clock.server_now()}
+
+    def _clock_of_operator(self) -> ServerClock:
+        clock = ServerClock(self._clock.seconds)
+        self._tell(clock)
+        return clock
+
+    def _tell(self, clock: ServerClock) -> None:
+        at = self._clock.seconds()
+        clock.told(format_datetime(self._clock.read(), usegmt=True), at, at)
 
     def turn(self) -> Plan | None:
         """One pass, and the time until the next."""
@@ -241,11 +272,12 @@ class Story:
         try:
             decision = self.operator.decide(s)
         except OperatorDiedError:
-            self._restart()
+            self.restart()
             return None
         decided = decision.plan
         if not self.phases or self.phases[-1] is not decided.status.phase:
             self.phases.append(decided.status.phase)
+            self.entered.append((self.now, decided.status.phase))
         self._log.decision(self.now, s, decision.situation, decided)
         self._invariants.before(s, decided)
         try:
@@ -253,7 +285,7 @@ class Story:
         except (ApiError, OperatorDiedError) as error:
             self.note(f"it fails: {error}")
             if isinstance(error, OperatorDiedError):
-                self._restart()
+                self.restart()
             self.now += _AGAIN if isinstance(error, ConflictError) else _STEP
             self.machinery.settle()
             self._invariants.chain(self.chain())
@@ -267,10 +299,12 @@ class Story:
         self.now += _AGAIN if decided.again else self._rest(decided)
         return decided
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
         """Another process takes over, which knows what is stored and nothing else."""
         self.epoch += 1
         self.operator = Process(self.kube, self._clock.seconds)
+        if self._operator_clock is not None:
+            self._operator_clock = self._clock_of_operator()
 
     def until(self, goal: Phase | Reason | Callable[[], bool], most: int = _MOST_TURNS) -> "Story":
         """Go on until the status shows that phase or that reason, or the condition holds."""
@@ -334,35 +368,35 @@ class Story:
     def _rest(self, decided: Plan) -> timedelta:
         if decided.wake_at is None:
             return _STEP
-        return min(_STEP, max(_AGAIN, decided.wake_at - self.now))
+        return min(_STEP, max(_AGAIN, decided.wake_at - self._times()["now"]))
 
     # samples
 
     def _samples(self) -> Samples:
-        wanted = self._wanted
+        wanted, now = self._wanted, self._times()["now"]
         health = silence = None
         if wanted.health is not None:
             said = self.health.get(self.version(wanted.health.revision), GOOD)
             health = HealthSample(
-                wanted.health.revision, self.now, said.requests, said.errors, said.p95_ms, said.error
+                wanted.health.revision, now, said.requests, said.errors, said.p95_ms, said.error
             )
         if wanted.silence is not None:
             pods = self.kube.list("Pod", NAMESPACE, f"{names.LABEL_REVISION}={wanted.silence.revision}")
             counts = {pod["metadata"]["name"]: self.noise for pod in pods}
-            silence = SilenceSample(wanted.silence.revision, self.now, counts)
-        self._probes = {order.target: self._probe(order.target, order.since) for order in wanted.probes}
-        nodes = node_sample(self.nodes, wanted.nodes, self.now)
+            silence = SilenceSample(wanted.silence.revision, now, counts)
+        self._probes = {order.target: self._probe(order.target, order.since, now) for order in wanted.probes}
+        nodes = node_sample(self.nodes, wanted.nodes, now)
         return Samples(health, silence, self._probes, nodes)
 
-    def _probe(self, target: str, since: datetime) -> ProbeSample:
+    def _probe(self, target: str, since: datetime, now: datetime) -> ProbeSample:
         former = self._probes.get(target)
         if former is None or former.since != since:
-            former = ProbeSample(target, self.now, since)
+            former = ProbeSample(target, now, since)
         goal = self.version(self.status.upgrade.to_revision) if self.status.upgrade else ""
         right = self.serving(target) == {goal} and goal not in self.wrong_answers
         return replace(
             former,
-            at=self.now,
+            at=now,
             sent=former.sent + 5,
             failed=former.failed + (0 if right else 5),
             matched_in_a_row=former.matched_in_a_row + 5 if right else 0,

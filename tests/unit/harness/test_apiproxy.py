@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +291,18 @@ def test_a_server_that_is_not_there_is_a_bad_gateway(play: Play) -> None:
 def test_a_fault_that_nobody_knows_is_refused(raw: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         from_json(raw)
+
+
+def test_the_servers_clock_can_be_told_otherwise(play: Play) -> None:
+    async def story(bench: Bench) -> None:
+        async def date() -> datetime:
+            async with bench.client.get(bench.url(PODS)) as answer:
+                return parsedate_to_datetime(answer.headers["Date"])
+
+        before = await date()
+        bench.proxy.ahead_seconds = -300
+        assert timedelta(seconds=-301) <= await date() - before <= timedelta(seconds=-290)
+        bench.proxy.ahead_seconds = 0
+        assert await date() >= before
+
+    play(story)

@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from harness import rig as rig_module
 from harness.apiproxy import FaultProxy, Upstream
 from harness.faults import Fault, as_json
 from harness.rig import Child, Rig
@@ -59,6 +61,21 @@ def test_a_child_that_dies_of_itself_is_told_from_a_killed_one() -> None:
         assert (child.deaths[0].exit_code, child.deaths[0].killed_at) == (3, "")
 
     play(FAILS, story)
+
+
+def test_the_clock_of_the_child_is_told_as_a_whole_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig_module, "CLOCK", tmp_path / "clock")
+
+    async def story(child: Child) -> None:
+        async with TestClient(TestServer(Rig(child, {}).application())) as client:
+            for asked, told in (("300", "+300\n"), ("-300.0", "-300\n")):
+                assert (await client.post("/child/jump", params={"seconds": asked})).status == 200
+                assert (tmp_path / "clock").read_text() == told
+            assert (await client.post("/child/jump")).status == 400
+
+    play(WAITS, story)
 
 
 def test_the_control_ends_starts_and_suspends_the_child_and_sets_faults() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.domain.plane import spec
 from tests.unit.domain.story import NAME, NAMESPACE, Inline, Story, checkpoint, installed
 
+from conductor.adapters.clock import ServerClock, wall_clock
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api import names
@@ -36,11 +37,14 @@ def passes(story: Story) -> Passes:
     parsed = Parsed()
     return Passes(
         story.kube,
-        BackgroundSamples(lambda _: None, Prometheus(DEFAULT_URLS, Outbound()), Outbound()),
+        BackgroundSamples(
+            lambda _: None, Prometheus(DEFAULT_URLS, Outbound(), wall_clock), Outbound(), wall_clock
+        ),
         lambda _: 9,
         lambda: True,
         Sight(story.kube, Inline(), Cache(lambda _: None, parsed), parsed, lambda: 0.0),
         receipts=ReceiptSink(story.kube, lambda: 0.0),
+        clock=ServerClock(),
     )
 
 

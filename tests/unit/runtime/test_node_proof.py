@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.unit.effects.memory_api import MemoryKube
 
+from conductor.adapters.clock import wall_clock
 from conductor.adapters.kube import ApiError, Object, Page
 from conductor.adapters.node_path import AnotherReplicaError, Rounds
 from conductor.api import names
@@ -96,7 +97,15 @@ def rig() -> Iterator[Rig]:
     kube.put("Service", PLACE.namespace, service)
     network, woken = Network(kube), list[Key]()
     now, leads = [0.0], [True]
-    proof = NodeProof(kube, PLACE, woken.append, leads=lambda: leads[0], rounds=network, clock=lambda: now[0])
+    proof = NodeProof(
+        kube,
+        PLACE,
+        woken.append,
+        leads=lambda: leads[0],
+        now=wall_clock,
+        rounds=network,
+        clock=lambda: now[0],
+    )
     yield Rig(kube, network, proof, woken, now, leads)
     proof.close()
 

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from conductor.adapters.clock import wall_clock
 from conductor.adapters.outbound import Outbound
 from conductor.domain.sampling import ProbeOrder, Request
 from conductor.runtime import probes as probes_module
@@ -68,7 +69,7 @@ def answers() -> Iterator[Answers]:
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Probes]:
     monkeypatch.setattr(probes_module, "_THREADS", THREADS)
-    made = Probes(_Anywhere())
+    made = Probes(_Anywhere(), wall_clock)
     made.start()
     yield made
     made.close()

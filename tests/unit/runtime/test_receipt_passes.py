@@ -9,6 +9,7 @@ from tests.unit.domain.plane import spec
 from tests.unit.domain.story import NAME, NAMESPACE, UID, Inline, Story, checkpoint, installed
 from tests.unit.effects.memory_api import Moment, Write
 
+from conductor.adapters.clock import ServerClock, wall_clock
 from conductor.adapters.kube import ApiError, Object
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
@@ -50,11 +51,14 @@ class Operator:
         unlisted = Cache(lambda _: None, parsed, expected=["pods"])
         self.passes = Passes(
             story.kube,
-            BackgroundSamples(lambda _: None, Prometheus(DEFAULT_URLS, Outbound()), Outbound()),
+            BackgroundSamples(
+                lambda _: None, Prometheus(DEFAULT_URLS, Outbound(), wall_clock), Outbound(), wall_clock
+            ),
             lambda *_: 1,
             lambda: True,
             Sight(story.kube, Inline(), unlisted, parsed, self.clock),
             receipts=self.sink,
+            clock=ServerClock(),
         )
 
     def run(self, times: int = 1) -> float | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from conductor.adapters.clock import wall_clock
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api.urls import DEFAULT_URLS
@@ -24,7 +25,7 @@ class ThreePrometheuses(Prometheus):
     """One that answers, one that does not, one whose answer nobody had thought of."""
 
     def __init__(self) -> None:
-        super().__init__(DEFAULT_URLS, Outbound())
+        super().__init__(DEFAULT_URLS, Outbound(), wall_clock)
         self.let_go = threading.Event()
 
     def ask_health(self, question: HealthQuestion) -> HealthSample:
@@ -55,7 +56,7 @@ def test_the_others_get_their_samples(prometheus: ThreePrometheuses) -> None:
         if told.count(GOOD) == 2:
             twice.set()
 
-    samples = BackgroundSamples(wake, prometheus, Outbound())
+    samples = BackgroundSamples(wake, prometheus, Outbound(), wall_clock)
     for key in (SLOW, BROKEN, GOOD):
         samples.want(key, question(key[1]))
     samples.start()

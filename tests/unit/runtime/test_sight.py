@@ -7,6 +7,7 @@ import pytest
 from tests.unit.domain.plane import spec
 from tests.unit.domain.story import NAME, NAMESPACE, Inline, Story, installed
 
+from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.domain.snapshot import Snapshot
@@ -46,7 +47,9 @@ class Rig:
         self.cache.put_release(self.story.release)
 
     def look(self, stands: Callable[[Snapshot, str], bool] = _always) -> Seen[str] | None:
-        return self.sight.look(KEY, lambda s: s.name, stands, **settings(Samples(), 1, new_upgrades=True))
+        return self.sight.look(
+            KEY, lambda s: s.name, stands, **settings(ServerClock(), Samples(), 1, new_upgrades=True)
+        )
 
     def basis(self) -> str:
         """What a look is decided on."""

@@ -92,7 +92,7 @@ def _lost(s: Snapshot, job: JobState) -> bool:
 
 def _cannot_start(s: Snapshot, job: JobState, migrations: Migrations) -> tuple[Reason, str] | None:
     """What keeps the Job's container from running and will not mend itself, or None."""
-    patient = job.created_at is None or s.now - job.created_at < IMAGE_PATIENCE
+    patient = job.created_at is None or s.age(job.created_at) < IMAGE_PATIENCE
     if job.started or patient or not job.waiting_reason:
         return None
     if job.waiting_reason in IMAGE_REASONS:
