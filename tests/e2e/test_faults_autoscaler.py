@@ -136,10 +136,7 @@ def test_the_standby_follows_what_one_makes_of_the_candidate(made: Lane[PodinfoU
     story.options = FOREVER
     with users_of(made) as users:
         story.ask()
-        item = story.release.wait(
-            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
-        )  # fmt: skip
+        item = story.release.wait_shed(deadline_seconds=PATIENCE_SECONDS)
         size = story.options.replicas
         green, blue = (deployment(made, item["status"][of]) for of in ("candidateRevision", "activeRevision"))
         was = made.kube.need("Deployment", green, story.namespace)["spec"]["replicas"]

@@ -62,10 +62,10 @@ class Jumps(InEachPhase):
     def __init__(self, made: Lane[PodinfoUpgrade], jump: Callable[[float], None], seconds: int) -> None:
         super().__init__(made.story.release, self._jump)
         self.ahead = 0
-        self._to, self._seconds = jump, seconds
+        self._to, self._further = jump, seconds
 
     def _jump(self) -> None:
-        self.ahead += self._seconds
+        self.ahead += self._further
         self._to(self.ahead)
 
     def soaked(self) -> timedelta:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -127,33 +129,40 @@ def test_going_back_does_not_notice_that_postgresql_is(kube: Kube, no_other_oper
         story.set_out()
         with users_of(made) as users:
             story.ask()
-            story.release.wait(
-                lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-                what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
-            )  # fmt: skip
+            story.release.wait_shed(deadline_seconds=PATIENCE_SECONDS)
             users.wait_version(story.version, deadline_seconds=30)
+            usual = kube.need("Service", POSTGRES, story.namespace)["spec"]
             cut_off(made, hanging=how == "hanging")
             story.release.command("rollback")
+            back = story.release.wait(
+                lambda item: bool(item["status"].get("upgrade", {}).get("switchedBackAt")),
+                what="traffic to be back", deadline_seconds=PATIENCE_SECONDS,
+            )["status"]["upgrade"]  # fmt: skip
+            service = kube.need("Service", "mc-api", story.namespace)
+            assert service["spec"]["selector"]["maestro-conductor.io/revision"] == story.before.revision
+            # mc calls itself ready while it reaches its database: only then can the way back be proven.
+            lead_to(made, usual)
             ended = story.release.wait_upgrade(
                 story.version, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS
             )
-        assert ended.decided_at is not None
-        assert ended.switched_back_at is not None
-        assert (ended.switched_back_at - ended.decided_at).total_seconds() < BACK_SECONDS
+            users.wait_version(story.before.version, deadline_seconds=60, only=True)
+        decided_at, back_at = (datetime.fromisoformat(back[name]) for name in ("decidedAt", "switchedBackAt"))
+        assert (back_at - decided_at).total_seconds() < BACK_SECONDS
         assert "ExpandedKept" in ended.message
-        service = kube.need("Service", "mc-api", story.namespace)
-        assert service["spec"]["selector"]["maestro-conductor.io/revision"] == story.before.revision
 
 
 def cut_off(made: Lane[McUpgrade], *, hanging: bool) -> None:
     """Nobody reaches PostgreSQL any more: its address refuses, or accepts and never answers."""
-    selector = dict(LABEL) if hanging else {"nobody": "here"}
     ports = [{"name": "postgres", "port": 5432, "targetPort": SILENT_PORT}]
-    patch = [
-        {"op": "replace", "path": "/spec/selector", "value": selector},
-        {"op": "replace", "path": "/spec/ports", "value": ports},
-    ]
-    made.kube.patch("Service", POSTGRES, made.story.namespace, patch, how="json")
+    lead_to(made, {"selector": dict(LABEL) if hanging else {"nobody": "here"}, "ports": ports})
     made.story.plane.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'mc'"
     )
+
+
+def lead_to(made: Lane[McUpgrade], spec: dict[str, Any]) -> None:
+    """Where the address of PostgreSQL leads from now on."""
+    patch = [
+        {"op": "replace", "path": f"/spec/{name}", "value": spec[name]} for name in ("selector", "ports")
+    ]
+    made.kube.patch("Service", POSTGRES, made.story.namespace, patch, how="json")

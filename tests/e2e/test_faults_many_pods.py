@@ -148,10 +148,7 @@ def test_three_hundred_pods_are_taken_back(many: tuple[Rig, Release]) -> None:
     rig_, release = many
     with Watching(release) as seen:
         release.apply(spec(fleet.FIRST, soak="60m"))
-        release.wait(
-            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=DEADLINE_SECONDS,
-        )  # fmt: skip
+        release.wait_shed(deadline_seconds=DEADLINE_SECONDS)
         release.command("rollback")
         ended = release.wait_upgrade(fleet.FIRST, outcomes=("RolledBack",), deadline_seconds=DEADLINE_SECONDS)
     assert ended.decided_at is not None

@@ -76,10 +76,7 @@ def shed(made: Lane[PodinfoUpgrade]) -> dict[str, Any]:
     """An upgrade in a soak that does not end by itself, every client moved."""
     made.story.options = FOREVER
     made.story.ask()
-    item = made.story.release.wait(
-        lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-        what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
-    )  # fmt: skip
+    item = made.story.release.wait_shed(deadline_seconds=PATIENCE_SECONDS)
     return dict(item["status"])
 
 

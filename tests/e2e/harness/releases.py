@@ -17,6 +17,7 @@ KIND = "ControlPlaneRelease"
 ANNOTATION_PREFIX = "maestro-conductor.io"
 UPGRADE_SECONDS = 300.0
 SETTLED_PHASE = "Stable"
+_WINDOW_OPEN = "rollback window open"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,17 @@ class Release:
         return self.wait(
             lambda item: _observed(item) >= generation and item["status"].get("phase") in phases,
             what=f"phase {' or '.join(phases)}", deadline_seconds=deadline_seconds,
+        )  # fmt: skip
+
+    def wait_shed(self, *, deadline_seconds: float = UPGRADE_SECONDS) -> Object:
+        """Wait until the soak is all that is left to wait for: every client of the former colour has moved.
+
+        The phase begins with the reason `Soaking` too; what tells them apart is the message.
+        """
+        return self.wait(
+            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking")
+            and _WINDOW_OPEN in item["status"]["message"],
+            what="the end of shedding", deadline_seconds=deadline_seconds,
         )  # fmt: skip
 
     def wait_condition(

@@ -169,10 +169,7 @@ class PodinfoRollback(PodinfoUpgrade):
     def set_out(self) -> None:
         super().set_out()
         self.release.apply(self.spec(self.version))
-        self.release.wait(
-            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=self.patience_seconds,
-        )  # fmt: skip
+        self.release.wait_shed(deadline_seconds=self.patience_seconds)
 
     def ask(self) -> None:
         self.release.command("rollback")
@@ -194,10 +191,7 @@ class PodinfoRoundTrip(PodinfoRollback):
 
     def ask(self) -> None:
         self.release.apply(self.spec(self.version))
-        self.release.wait(
-            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-            what="the end of shedding", deadline_seconds=self.patience_seconds,
-        )  # fmt: skip
+        self.release.wait_shed(deadline_seconds=self.patience_seconds)
         self.release.command("rollback")
 
 

@@ -247,7 +247,7 @@ class Story:
             parsed=self._parsed,
         )
 
-    def _times(self) -> dict[str, datetime]:
+    def _times(self) -> dict[str, Any]:
         clock = self._operator_clock
         if clock is None:
             return {"now": self.now}
