@@ -7,6 +7,7 @@ never notices at all.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,10 +216,20 @@ def test_without_the_record_of_what_serves_nothing_is_switched(made: Lane[Podinf
 
 
 def test_a_candidate_that_somebody_scales_away_or_edits_is_refused(made: Lane[PodinfoUpgrade]) -> None:
+    """It waits for a person meanwhile, so that what is done to it is seen before the switch."""
     namespace = made.story.release.namespace
+    made.story.options = replace(made.story.options, before_switch=True)
+
+    def held() -> Object:
+        made.story.ask()
+        item = made.story.release.wait(
+            lambda item: item["status"]["reason"] == "AwaitingApproval",
+            what="the approval to be awaited", deadline_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
+        return of_revision(made, "Deployment", item["status"]["candidateRevision"])
+
     with users_of(made) as users:
-        revision = begin(made, "Verifying")["candidateRevision"]
-        green = of_revision(made, "Deployment", revision)
+        green = held()
         (container,) = green["spec"]["template"]["spec"]["containers"]
         old_image = container["image"].replace(made.story.version, made.story.before.version)
         edit = {
@@ -228,10 +239,7 @@ def test_a_candidate_that_somebody_scales_away_or_edits_is_refused(made: Lane[Po
         edited = ended(made, "Refused")
 
         made.story.set_out()
-        revision = begin(made, "Verifying")["candidateRevision"]
-        made.kube.scale(
-            "Deployment", of_revision(made, "Deployment", revision)["metadata"]["name"], namespace, 0
-        )
+        made.kube.scale("Deployment", held()["metadata"]["name"], namespace, 0)
         scaled = ended(made, "Refused")
         summary = users.stop()
     assert edited.reason == "Unhealthy"

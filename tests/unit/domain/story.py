@@ -368,7 +368,8 @@ class Story:
     def _rest(self, decided: Plan) -> timedelta:
         if decided.wake_at is None:
             return _STEP
-        return min(_STEP, max(_AGAIN, decided.wake_at - self._times()["now"]))
+        now: datetime = self._times()["now"]
+        return min(_STEP, max(_AGAIN, decided.wake_at - now))
 
     # samples
 
