@@ -84,7 +84,9 @@ def assert_as_without(made: Lane[PodinfoUpgrade], told: Telling, jumps: Jumps) -
 
 
 def log_lines(made: Lane[PodinfoUpgrade]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in made.rig.log(tail=400).splitlines() if line.startswith('{"')]
+    """What the operator itself said, oldest first; its libraries write no time."""
+    lines = (json.loads(line) for line in made.rig.log(tail=400).splitlines() if line.startswith('{"'))
+    return [line for line in lines if "timestamp" in line]
 
 
 @pytest.mark.parametrize("seconds", [JUMP_SECONDS, -JUMP_SECONDS])
@@ -94,7 +96,7 @@ def test_the_clock_of_the_operators_machine_jumps_in_each_phase(
     jumps = Jumps(made, made.rig.jump, seconds)
     told = made.tell(beside=jumps)
     lines = log_lines(made)
-    newest = max(datetime.fromisoformat(line["timestamp"]) for line in lines[-1:])
+    newest = datetime.fromisoformat(lines[-1]["timestamp"])
     made.rig.jump(0)
     off = (newest - datetime.now(UTC)).total_seconds()
     assert abs(off - jumps.ahead) < JUMP_SECONDS / 2, "the operator's own log has the clock that jumped"
