@@ -224,9 +224,7 @@ def _steady(s: Snapshot) -> Situation:
         return contract
     if active is not None and wanted == active.hash:
         if objects := superfluous(s):
-            return Acting(
-                delete(s, objects), Reason.CLEANING_UP, "removing previews and revisions past the limit"
-            )
+            return Acting(delete(s, objects), Reason.CLEANING_UP, "removing what former upgrades left")
         return _unserved(s, active) or at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
     return _something_new(s, active, wanted, version)
 

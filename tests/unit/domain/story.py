@@ -6,16 +6,16 @@ after every pass the invariants are checked. The log of a story reads as what ha
 
 import copy
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, node_sample, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, chain_of
+from tests.unit.domain.surroundings import BEGIN, Clock, Inline, Models
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 
@@ -32,29 +32,11 @@ from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
-from conductor.observe.parsed import Parsed
 
 NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
-BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 _AGAIN = timedelta(milliseconds=50)
 _STEP = timedelta(seconds=1)
 _MOST_TURNS = 600
-
-
-class Inline(Executor):
-    """Reads one after the other, in the caller's thread."""
-
-    def map(
-        self, fn: Callable[..., Any], *iterables: Any, timeout: Any = None, chunksize: int = 1
-    ) -> Iterator[Any]:
-        return map(fn, *iterables)
-
-
-class Models(Parsed):
-    """What was parsed in one story; a copy of it goes its own way, and begins with none."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Models":
-        return Models()
 
 
 @dataclass(frozen=True)
@@ -72,21 +54,6 @@ BAD = Health(errors=50)
 SLOW = Health(p95_ms=1500)
 SILENT = Health(requests=None, errors=None, p95_ms=None)
 BROKEN = Health(error="connection refused or host unknown")
-
-
-class Clock:
-    """The time that really passes in a story, and what the API server takes it for."""
-
-    def __init__(self) -> None:
-        self.now = BEGIN
-        self.server_ahead = timedelta()
-
-    def read(self) -> datetime:
-        """What the API server writes on objects."""
-        return self.now + self.server_ahead
-
-    def seconds(self) -> float:
-        return (self.now - BEGIN).total_seconds()
 
 
 class Story:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.plane import api_component, gateway_component, migrations, spec, worker_component
-from tests.unit.domain.story import BAD, NAME, NAMESPACE, Inline, Story, installed
+from tests.unit.domain.story import BAD, NAME, NAMESPACE, Story, installed
+from tests.unit.domain.surroundings import Inline
 
 from conductor.adapters.kube import Object
 from conductor.api import names

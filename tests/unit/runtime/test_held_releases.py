@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.plane import spec
-from tests.unit.domain.story import NAME, NAMESPACE, Inline, Story, checkpoint, installed
+from tests.unit.domain.story import NAME, NAMESPACE, Story, checkpoint, installed
+from tests.unit.domain.surroundings import Inline
 
 from conductor.adapters.clock import ServerClock, wall_clock
 from conductor.adapters.outbound import Outbound

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import structlog
 from tests.unit.domain.plane import spec
-from tests.unit.domain.story import NAME, NAMESPACE, UID, Inline, Story, checkpoint, installed
+from tests.unit.domain.story import NAME, NAMESPACE, UID, Story, checkpoint, installed
+from tests.unit.domain.surroundings import Inline
 from tests.unit.effects.memory_api import Moment, Write
 
 from conductor.adapters.clock import ServerClock, wall_clock

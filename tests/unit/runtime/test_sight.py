@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.plane import spec
-from tests.unit.domain.story import NAME, NAMESPACE, Inline, Story, installed
+from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
+from tests.unit.domain.surroundings import Inline
 
 from conductor.adapters.clock import ServerClock
 from conductor.adapters.kube import Object

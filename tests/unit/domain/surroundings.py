@@ -1,0 +1,41 @@
+"""What a story is told in: its time, reads without threads, and what was parsed so far."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from conductor.observe.parsed import Parsed
+
+BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+
+
+class Inline(Executor):
+    """Reads one after the other, in the caller's thread."""
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Any, timeout: Any = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        return map(fn, *iterables)
+
+
+class Models(Parsed):
+    """What was parsed in one story; a copy of it goes its own way, and begins with none."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Models":
+        return Models()
+
+
+class Clock:
+    """The time that really passes in a story, and what the API server takes it for."""
+
+    def __init__(self) -> None:
+        self.now = BEGIN
+        self.server_ahead = timedelta()
+
+    def read(self) -> datetime:
+        """What the API server writes on objects."""
+        return self.now + self.server_ahead
+
+    def seconds(self) -> float:
+        return (self.now - BEGIN).total_seconds()
