@@ -130,6 +130,16 @@ deployment() {
     -o go-template='{{range .items}}{{.metadata.name}} {{.spec.replicas}}{{"\n"}}{{end}}'
 }
 
+# Pods of what was adopted carry none of our labels: a selector written here would lead to nothing.
+refuse_what_was_adopted() {
+  local adopted
+  adopted=$("${kubectl[@]}" get deployments -l "$GROUP/release=$release,$GROUP/revision=$from_revision" \
+    -o go-template='{{range .items}}{{with .metadata.annotations}}{{if index . "'$GROUP'/adopted"}}yes{{end}}{{end}}{{end}}')
+  [ -z "$adopted" ] || refuse "$from was adopted (spec.adopt), its pods are told by the labels in data.adopted of" \
+    "ControllerRevision $release-$from_revision; scale its Deployment up and replace the Services' selectors by those" \
+    "and its pod-template-hash (docs/adoption.md), or start the operator and annotate $GROUP/rollback=$id"
+}
+
 # What each standby has and needs: as many replicas as the losing side. Writes nothing.
 plan_standby() {
   local component standby losing name replicas wanted _
@@ -261,6 +271,7 @@ services >"$listed"
 [ -s "$listed" ] || refuse "no Service of $own_namespace/$release selects its pods; there is no traffic to move"
 mapfile -t names < <(cut -d' ' -f1 "$listed")
 mapfile -t components < <(cut -d' ' -f2 "$listed" | sort -u)
+refuse_what_was_adopted
 standbys=() has=() needs=()
 plan_standby
 

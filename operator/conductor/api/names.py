@@ -29,6 +29,10 @@ ANNOTATION_EPOCH = f"{GROUP}/epoch"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 ANNOTATION_SHARDS = f"{GROUP}/shards"
 ANNOTATION_MEMBERS = f"{GROUP}/members"
+#: On a Deployment that a user made and that a release took over; also how it is told from those that we made.
+ANNOTATION_ADOPTED = f"{GROUP}/adopted"
+#: Kubernetes' own, on every pod of a Deployment: which of its ReplicaSets made it.
+LABEL_POD_TEMPLATE_HASH = "pod-template-hash"
 
 FINALIZER = f"{GROUP}/delete"
 FIELD_MANAGER = "maestro-conductor"

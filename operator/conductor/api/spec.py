@@ -26,6 +26,13 @@ ShortText = Annotated[str, StringConstraints(max_length=253)]
 JsonObject = dict[str, Any]
 
 
+def semantic(version: str) -> str:
+    """The version itself. Raises ValueError for one that is not semantic."""
+    if not re.fullmatch(SEMVER.strip("^$"), version):
+        raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
+    return version
+
+
 class Model(BaseModel):
     """Frozen, camelCase outside, and strict: a field that we do not know is an error, not a loss."""
 
@@ -153,6 +160,35 @@ class Verification(Model):
     http: tuple[HttpCheck, ...] = Field(default=(), max_length=16)
 
 
+class AdoptedDeployment(Model):
+    """A Deployment that runs already and is to be taken over as one component."""
+
+    component: DnsLabel
+    name: ShortText
+
+
+class Adoption(Model):
+    """Consent to take over what runs: these Deployments, and those of the components' Services that are there."""
+
+    version: Annotated[str, StringConstraints(max_length=64)]
+    deployments: tuple[AdoptedDeployment, ...] = Field(min_length=1, max_length=16)
+
+    @field_validator("version")
+    @classmethod
+    def _semver(cls, value: str) -> str:
+        return semantic(value)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for field in ("component", "name"):
+            named = [getattr(item, field) for item in self.deployments]
+            if repeated := {name for name in named if named.count(name) > 1}:
+                raise ValueError(
+                    f"names {field} {min(repeated)!r} twice in deployments; one Deployment is one component"
+                )
+        return self
+
+
 class Approval(Model):
     before_switch: bool = False
     before_contract: bool = False
@@ -227,6 +263,7 @@ class ReleaseSpec(Model):
     deadlines: Deadlines = Deadlines()
     migrations: Migrations | None = None
     metrics: Metrics
+    adopt: Adoption | None = None
     hotfix: Annotated[str, StringConstraints(max_length=64)] = ""
     paused: bool = False
     rollback_to: ShortText = ""
@@ -235,9 +272,7 @@ class ReleaseSpec(Model):
     @field_validator("version")
     @classmethod
     def _semver(cls, value: str) -> str:
-        if not re.fullmatch(SEMVER.strip("^$"), value):
-            raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
-        return value
+        return semantic(value)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -246,6 +281,12 @@ class ReleaseSpec(Model):
             raise ValueError(
                 f"names component {min(repeated)!r} twice; give each component a name of its own"
             )
+        for item in self.adopt.deployments if self.adopt else ():
+            if item.component not in names:
+                raise ValueError(
+                    f"adopt.deployments names component {item.component!r}, which components[] does not have; use one "
+                    f"of {', '.join(names)}"
+                )
         services = [service.name for component in self.components for service in component.services]
         if repeated := {name for name in services if services.count(name) > 1}:
             raise ValueError(f"names Service {min(repeated)!r} twice; a Service belongs to one component")

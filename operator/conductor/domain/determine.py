@@ -12,6 +12,13 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
+from conductor.domain.adoption import (
+    adoption,
+    hand_back_deployment,
+    hand_back_service,
+    hold_still,
+    send_away,
+)
 from conductor.domain.claims import unclaimed
 from conductor.domain.commands import commanded, refused
 from conductor.domain.dispute import put_back
@@ -35,7 +42,7 @@ from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
-from conductor.domain.routing import leads_to
+from conductor.domain.routing import may_reach
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -193,7 +200,7 @@ def _reverted(context: Context) -> Situation | None:
         s.status.phase is Phase.RAMPING and context.upgrade.took_traffic
     ):
         dispute = put_back(s, from_)
-        if isinstance(dispute, Acting | Waiting) and leads_to(s, context.to):
+        if isinstance(dispute, Acting | Waiting) and may_reach(s, context.to):
             # It may have written meanwhile: from here on it is taken back as one that had users.
             dispute = replace(dispute, changes={**dispute.changes, "took_traffic": True})
     else:
@@ -206,6 +213,8 @@ def _steady(s: Snapshot) -> Situation:
     active = s.active
     if active is None and s.status.active_revision:
         return _active_unknown(s)
+    if (taken := adoption(s, active)) is not None:
+        return taken
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
     if (contract := committed(s)) is not None:
@@ -219,6 +228,16 @@ def _steady(s: Snapshot) -> Situation:
             Reason.UNKNOWN_REVISION,
             f"spec.rollbackTo: {s.spec.rollback_to} is not a kept revision; kept are "
             f"{', '.join(sorted(s.revisions)) or 'none'}",
+        )
+    if (
+        (active is None or wanted != active.hash)
+        and (kept := s.revision(wanted)) is not None
+        and kept.adopted
+    ):
+        return Rejecting(
+            Reason.ADOPTED_CLOSED,
+            f"spec.rollbackTo: {wanted} is what was adopted, and its window is closed; take rollbackTo out, and bring "
+            f"{version} back as a version of its own",
         )
     if not s.spec.paused and (contract := asked_for(s, version)) is not None:
         return contract
@@ -277,6 +296,8 @@ def _active_unknown(s: Snapshot) -> Situation:
 
 def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
     """What must be true of the active revision before anything new begins."""
+    if (other := hold_still(s, active) or send_away(s, active)) is not None:
+        return other
     if (missing := repair(s, active)) is not None:
         return missing
     if (dispute := put_back(s, active)) is not None:
@@ -311,12 +332,27 @@ def _try_again(s: Snapshot) -> bool:
     return asked or (last.reason == Reason.ACTIVE_NOT_SERVING and s.spec is not None and is_hotfix(s.spec))
 
 
+def _given_back(s: Snapshot) -> Acting | None:
+    """What was adopted was not ours to make, and is not ours to delete."""
+    marked = [workload for workload in s.workloads if workload.adopted]
+    if not marked:
+        return None
+    records = [s.revisions[workload.revision] for workload in marked if workload.revision in s.revisions]
+    taken = {name for record in records if record.adopted for name in record.adopted.selectors}
+    for name, service in sorted(s.services.items()):
+        if name in taken and service.release == s.name:
+            return hand_back_service(name, service)
+    return hand_back_deployment(s, marked[0])
+
+
 def _deleting(s: Snapshot) -> Situation:
     if names.FINALIZER not in s.finalizers:
         return Waiting(Reason.CLEANING_UP, "the release is being deleted; what serves stays")
     if s.spec is None or s.spec.deletion_policy is not DeletionPolicy.DELETE:
         why = "deletionPolicy is Orphan" if s.spec else "the spec cannot be read, and with it deletionPolicy"
         return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, f"{why}: what serves stays")
+    if (given := _given_back(s)) is not None:
+        return given
     objects: list[tuple[str, str]] = [
         ("Service", name) for name, service in sorted(s.services.items()) if service.release == s.name
     ]

@@ -112,6 +112,21 @@ class SetServing(Effect):
 
 
 @dataclass(frozen=True)
+class AdoptObject(Effect):
+    """Merge a change into an object that a user made, to take it over or to hand it back."""
+
+    kind: str
+    object: str
+    adopted: bool
+    change: dict[str, Any]
+    resource_version: str
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kind}/{self.object}={'adopted' if self.adopted else 'handed-back'}"
+
+
+@dataclass(frozen=True)
 class ServicePatch:
     """One Service's new selector and ports, valid only against `resource_version`."""
 

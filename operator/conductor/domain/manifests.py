@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from conductor.api import names
 from conductor.api.spec import Component, ComponentService, Migrations
-from conductor.domain.revision import Revision, narrow_selector
+from conductor.domain.revision import Revision, steady_selector
 from conductor.domain.snapshot import Snapshot
 
 #: A Job's pods are restarted by us as a new attempt, never by the Job: one attempt, one fence token.
@@ -43,7 +43,12 @@ def revision_record(s: Snapshot, revision: Revision, raw_spec: dict[str, Any]) -
             "labels": {names.LABEL_RELEASE: s.name, names.LABEL_REVISION: revision.hash},
         },
         "revision": s.generation,
-        "data": {"hash": revision.hash, "pinned": list(revision.pinned), "spec": raw_spec},
+        "data": {
+            "hash": revision.hash,
+            "pinned": list(revision.pinned),
+            "spec": raw_spec,
+            **({"adopted": revision.adopted.model_dump()} if revision.adopted else {}),
+        },
     }
 
 
@@ -77,7 +82,7 @@ def preview_service(
             },
         },
         "spec": {
-            "selector": narrow_selector(s.name, component.name, revision.hash),
+            "selector": steady_selector(s.name, component, revision, service.name),
             "ports": list(service_ports(service)),
         },
     }

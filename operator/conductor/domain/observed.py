@@ -87,6 +87,16 @@ def _switched(s: Snapshot, subject: str) -> bool:
     return all(selected.get(name) == wanted for name, wanted in _pairs(subject))
 
 
+def _adopted(s: Snapshot, subject: str) -> bool:
+    item, wanted = subject.rsplit("=", 1)
+    kind, name = item.split("/", 1)
+    if kind == "Service":
+        ours = name in s.services and s.services[name].release == s.name
+    else:
+        ours = any(workload.name == name for workload in s.workloads)
+    return ours is (wanted == "adopted")
+
+
 def _published(s: Snapshot, subject: str) -> bool:
     return s.published_colour == subject.rsplit("=", 1)[-1]
 
@@ -119,6 +129,7 @@ _SHOWN: Mapping[str, Callable[[Snapshot, str], bool]] = {
     "DeletePods": _pods_deleted,
     "SetServing": _told,
     "SwitchServices": _switched,
+    "AdoptObject": _adopted,
     "PublishColour": _published,
     "ClaimObjects": _claimed,
     "ReleaseFinalizer": _finalizer,

@@ -16,7 +16,7 @@ from conductor.api.status import (
     Outcome,
     Phase,
     ReleaseStatus,
-    TimelineEntry,
+    TrafficStatus,
     UpgradeStatus,
     VerdictStatus,
 )
@@ -27,6 +27,7 @@ from conductor.domain.situation import (
     Advancing,
     Ending,
     Failing,
+    Recognising,
     Refusing,
     Rejecting,
     Situation,
@@ -34,6 +35,7 @@ from conductor.domain.situation import (
     Waiting,
 )
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.timeline import closed, enter
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
@@ -42,7 +44,6 @@ _WARNED = frozenset(
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
 _SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})
-_TIMELINE_LIMIT = 40
 _COMMANDS_LIMIT = 20
 
 
@@ -77,6 +78,8 @@ def plan(s: Snapshot, situation: Situation) -> Plan:
             return _advance(s, situation)
         case Starting():
             return _start(s, situation)
+        case Recognising():
+            return _recognise(s, situation)
         case Failing():
             return _fail(s, situation)
         case Ending():
@@ -126,7 +129,7 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
     )
     news = s.status.message != situation.message
-    warned = situation.reason is Reason.TRAFFIC_REVERTED
+    warned = situation.reason in (Reason.TRAFFIC_REVERTED, Reason.ADOPTED_RETURNED)
     shown = (Announcement(situation.reason, situation.message, warned),) if news else ()
     return _finish(s, status, effect=situation.effect, again=True, announcements=shown)
 
@@ -134,7 +137,7 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
 def _advance(s: Snapshot, situation: Advancing) -> Plan:
     status = _with_upgrade(s.status, situation.changes)
     if situation.phase is not s.status.phase:
-        status = _enter(s, status, situation.phase)
+        status = enter(s, status, situation.phase)
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
     if status.upgrade is not None and (situation.phase is Phase.SOAKING or status.upgrade.stays):
         status = _converged(s, status, status.upgrade)
@@ -170,8 +173,26 @@ def _start(s: Snapshot, situation: Starting) -> Plan:
             "message": situation.message,
         }
     )
-    status = _enter(s, status, situation.phase)
+    status = enter(s, status, situation.phase)
     return _finish(s, status, again=True, announcements=(Announcement(Reason.STARTED, situation.message),))
+
+
+def _recognise(s: Snapshot, situation: Recognising) -> Plan:
+    status = s.status.model_copy(
+        update={
+            "phase": Phase.STABLE if situation.revision else Phase.PENDING,
+            "active_revision": situation.revision,
+            "active_version": situation.version,
+            "last_good_revision": situation.revision,
+            "standby_revision": "",
+            # What was refused until now may have been refused for want of consent.
+            "failed_digest": "" if situation.revision else s.status.failed_digest,
+            "traffic": _all_on(s, situation.colour) if situation.colour else TrafficStatus(),
+            "reason": situation.reason,
+            "message": situation.message,
+        }
+    )
+    return _finish(s, status, again=True, announcements=(Announcement(situation.reason, situation.message),))
 
 
 def _standing_colour(s: Snapshot, revision: str) -> Colour | None:
@@ -187,7 +208,7 @@ def _fail(s: Snapshot, situation: Failing) -> Plan:
     back = Phase.ROLLING_BACK if upgrade.took_traffic else Phase.BACKING_OUT
     failure = Failure(reason=situation.reason, message=situation.message, outcome=situation.outcome)
     changes = {**situation.changes, "failure": failure, "decided_at": s.now}
-    status = _enter(s, _with_upgrade(s.status, changes), back)
+    status = enter(s, _with_upgrade(s.status, changes), back)
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
     shown = Announcement(situation.reason, situation.message, warning=True)
     return _finish(s, status, again=True, announcements=(shown,))
@@ -210,7 +231,7 @@ def _end(s: Snapshot, situation: Ending) -> Plan:
         decided_at=upgrade.decided_at,
         switched_at=upgrade.switched_at,
         switched_back_at=upgrade.switched_back_at,
-        timeline=_closed(upgrade.timeline, s.now),
+        timeline=closed(upgrade.timeline, s.now),
     )
     remembered = situation.outcome is not Outcome.ABORTED or s.digest == upgrade.to_revision
     settled = Phase.STABLE if succeeded or upgrade.from_revision else Phase.PENDING
@@ -287,44 +308,6 @@ def _same_news(former: VerdictStatus, verdict: VerdictStatus) -> bool:
 def _shared(status: ReleaseStatus, gaining: Colour, percent: int) -> Any:
     share = {str(gaining): percent, str(gaining.other): 100 - percent}
     return status.traffic.model_copy(update=share)
-
-
-def _enter(s: Snapshot, status: ReleaseStatus, phase: Phase) -> ReleaseStatus:
-    upgrade = status.upgrade
-    if upgrade is None:
-        return status.model_copy(update={"phase": phase})
-    timeline = (*_closed(upgrade.timeline, s.now), TimelineEntry(phase=phase, started_at=s.now))
-    update: dict[str, Any] = {
-        "phase_started_at": s.now,
-        "timeline": timeline[-_TIMELINE_LIMIT:],
-        "deadline": _deadline(s, phase),
-        "paused_at": None,
-        "attempt": 1,
-    }
-    return status.model_copy(update={"phase": phase, "upgrade": upgrade.model_copy(update=update)})
-
-
-def _deadline(s: Snapshot, phase: Phase) -> datetime | None:
-    spec = s.spec or (s.active.spec if s.active else None)
-    if spec is None:
-        return None
-    limits = spec.deadlines
-    allowed = {
-        Phase.EXPANDING: limits.migrate,
-        Phase.MIGRATING: limits.migrate,
-        Phase.BRINGING_UP: limits.bring_up,
-        Phase.VERIFYING: limits.verify,
-        Phase.RAMPING: limits.ramp,
-        Phase.ROLLING_BACK: limits.rollback,
-    }.get(phase)
-    return s.now + allowed if allowed is not None else None
-
-
-def _closed(timeline: tuple[TimelineEntry, ...], now: datetime) -> tuple[TimelineEntry, ...]:
-    return tuple(
-        entry if entry.ended_at is not None else entry.model_copy(update={"ended_at": now})
-        for entry in timeline
-    )
 
 
 def _converged(s: Snapshot, status: ReleaseStatus, upgrade: UpgradeStatus) -> ReleaseStatus:

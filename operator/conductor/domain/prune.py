@@ -19,6 +19,8 @@ def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
         s.status.last_good_revision,
         s.status.failed_digest,
     ]
+    # What was adopted is handed back, not removed.
+    recent += [workload.revision for workload in s.workloads if workload.adopted]
     others = [hash_ for hash_ in s.revisions if hash_ not in recent]
     doomed = frozenset(others[: max(0, len(s.revisions) - 1 - KEPT_REVISIONS)])
     # A Deployment whose record cannot be read may be a newer operator's: it is left alone.

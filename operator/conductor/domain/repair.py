@@ -4,6 +4,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import Colour
 from conductor.api.status import Outcome, Phase
+from conductor.domain.adoption import hold_still, send_away
 from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
@@ -25,6 +26,10 @@ BEFORE_SWITCH = frozenset(
         Phase.RAMPING,
     }
 )
+#: Phases in which all users are meant to be on one version.
+_SETTLED_TRAFFIC = (BEFORE_SWITCH | {Phase.BACKING_OUT, Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING}) - {
+    Phase.RAMPING
+}
 #: Phases that can end without knowing what the former version was.
 _NEEDS_NO_FORMER = frozenset({Phase.CONTRACTING, Phase.BACKING_OUT})
 
@@ -44,6 +49,15 @@ def repair_in_upgrade(context: Context) -> Acting | None:
     """
     s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
     from_, colour = context.from_, context.upgrade.from_colour
+    if from_ is not None and (loose := hold_still(s, from_)) is not None:
+        return loose
+    serving = from_ if phase in BEFORE_SWITCH or phase is Phase.BACKING_OUT else context.to
+    if (
+        serving is not None
+        and phase in _SETTLED_TRAFFIC
+        and (away := send_away(s, serving, from_)) is not None
+    ):
+        return away
     if phase is Phase.CONTRACTING:
         return _deployment(s, context.to, upgrade.to_colour) or _service(s, context.to)
     if phase in (Phase.SOAKING, Phase.CLOSING):
@@ -81,7 +95,12 @@ def former_lost(context: Context) -> Situation | None:
 
 
 def _deployment(s: Snapshot, revision: Revision, colour: Colour, *, workers: bool = True) -> Acting | None:
-    """`workers`: whether those without a Service may work at once; else their handover starts them."""
+    """`workers`: whether those without a Service may work at once; else their handover starts them.
+
+    What was adopted is not ours to make: without it there is no way back, which is said where it is asked for.
+    """
+    if revision.adopted is not None:
+        return None
     for component in revision.spec.components:
         if s.workload(component.name, revision.hash) is not None:
             continue

@@ -16,14 +16,43 @@ GRACE_AFTER_DRAIN_SECONDS = 15
 DEFAULT_GRACE_SECONDS = 30
 
 
+class AdoptedWorkload(BaseModel):
+    """A Deployment that a user made: its name, what its pods are told by, and which of its ReplicaSets is meant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uid: str
+    selector: dict[str, str]
+    template_hash: str
+
+    @property
+    def pods(self) -> dict[str, str]:
+        """Labels that exactly its pods carry."""
+        return {**self.selector, names.LABEL_POD_TEMPLATE_HASH: self.template_hash}
+
+
+class Adopted(BaseModel):
+    """What was taken over, by component; and each Service's selector as its owner wrote it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workloads: dict[str, AdoptedWorkload]
+    selectors: dict[str, dict[str, str]]
+
+
 class Revision(BaseModel):
-    """One accepted spec under its digest, with the names of the ConfigMaps that were pinned for it."""
+    """One accepted spec under its digest, with the names of the ConfigMaps that were pinned for it.
+
+    `adopted`: it is no spec that anybody asked for, but a description of what ran before there was a release.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     hash: str
     spec: ReleaseSpec
     pinned: tuple[str, ...] = ()
+    adopted: Adopted | None = None
 
     @property
     def version(self) -> str:
@@ -165,6 +194,20 @@ def narrow_selector(release: str, component: str, revision: str) -> dict[str, st
         names.LABEL_COMPONENT: component,
         names.LABEL_REVISION: revision,
     }
+
+
+def steady_selector(release: str, component: Component, revision: Revision, service: str) -> dict[str, str]:
+    """Selector that leads one Service to exactly that revision."""
+    if revision.adopted is None:
+        return narrow_selector(release, component.name, revision.hash)
+    workload = revision.adopted.workloads[component.name]
+    own = {names.LABEL_POD_TEMPLATE_HASH: workload.template_hash}
+    return {**revision.adopted.selectors[service], **own}
+
+
+def template_labels(component: Component) -> Mapping[str, str]:
+    """Labels that a user gave a component's pods."""
+    return (component.template.get("metadata") or {}).get("labels") or {}
 
 
 def wide_selector(release: str, component: str) -> dict[str, str]:

@@ -4,17 +4,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from conductor.api.names import GROUP
 from conductor.api.spec import Component, ComponentService
 from conductor.domain.effects import ServicePatch, SwitchServices
 from conductor.domain.manifests import service_ports
 from conductor.domain.ports import ramp_ports
-from conductor.domain.revision import Revision, narrow_selector, wide_selector
-from conductor.domain.snapshot import Snapshot
+from conductor.domain.revision import (
+    Revision,
+    narrow_selector,
+    steady_selector,
+    template_labels,
+    wide_selector,
+)
+from conductor.domain.snapshot import ServiceState, Snapshot
 
 #: Answers in a row, each over a connection of its own, that make a data path proven.
 PROOF_ANSWERS = 10
 #: kube-proxy writes its rules at most once a second (`--iptables-min-sync-period`), and the write takes a moment.
 PROXY_SETTLE = timedelta(seconds=1.5)
+_KEPT_OF_PORT = ("nodePort", "appProtocol")
 
 
 def services_of(revision: Revision) -> Iterator[tuple[Component, ComponentService]]:
@@ -28,7 +36,7 @@ def pointing_at(s: Snapshot, revision: Revision) -> bool:
     """Whether every Service of the revision selects it, and only it."""
     return all(
         (state := s.services.get(service.name)) is not None
-        and dict(state.selector) == narrow_selector(s.name, component.name, revision.hash)
+        and _leads(state, _towards(s, revision, component, service, state))
         for component, service in services_of(revision)
     )
 
@@ -37,9 +45,34 @@ def leads_to(s: Snapshot, revision: Revision) -> bool:
     """Whether a Service leads users to the revision, and to no other."""
     return any(
         (state := s.services.get(service.name)) is not None
-        and dict(state.selector) == narrow_selector(s.name, component.name, revision.hash)
+        and _leads(state, _towards(s, revision, component, service, state))
         for component, service in services_of(revision)
     )
+
+
+def reached(s: Snapshot, revision: Revision) -> bool:
+    """Whether every Service of the revision leads to ready pods of it, be it among others."""
+    return all(
+        (state := s.services.get(service.name)) is not None
+        and _takes_in(s, state, revision, component)
+        and bool(s.ready_pods(revision.hash, component.name))
+        for component, service in services_of(revision)
+    )
+
+
+def may_reach(s: Snapshot, revision: Revision) -> bool:
+    """Whether a Service leads users to the revision, be it among others."""
+    return any(
+        (state := s.services.get(service.name)) is not None and _takes_in(s, state, revision, component)
+        for component, service in services_of(revision)
+    )
+
+
+def _takes_in(s: Snapshot, state: ServiceState, revision: Revision, component: Component) -> bool:
+    if revision.adopted is not None:
+        return state.selector.items() <= steady_selector(s.name, component, revision, state.name).items()
+    labels = {**narrow_selector(s.name, component.name, revision.hash), **template_labels(component)}
+    return bool(state.selector) and state.selector.items() <= labels.items()
 
 
 def missing_services(s: Snapshot, revision: Revision) -> list[tuple[Component, ComponentService]]:
@@ -58,9 +91,9 @@ def switch_to(s: Snapshot, revision: Revision) -> SwitchServices:
             ServicePatch(
                 service=service.name,
                 resource_version=state.resource_version,
-                selector=narrow_selector(s.name, component.name, revision.hash),
+                selector=_towards(s, revision, component, service, state),
                 former_selector=dict(state.selector),
-                ports=service_ports(service),
+                ports=_ports_towards(state, service_ports(service)),
                 former_ports=tuple(dict(port) for port in state.ports),
             )
         )
@@ -82,7 +115,9 @@ def widen(s: Snapshot, from_: Revision, to: Revision) -> SwitchServices:
             ServicePatch(
                 service=service.name,
                 resource_version=state.resource_version,
-                selector=wide_selector(s.name, component.name),
+                selector=_with_labels_of_others(
+                    state, wide_selector(s.name, component.name), _of_both(from_, component)
+                ),
                 former_selector=dict(state.selector),
                 ports=ports if _targets(ports) != _targets(state.ports) else (),
                 former_ports=tuple(dict(port) for port in state.ports),
@@ -95,13 +130,65 @@ def _targets(ports: Sequence[Mapping[str, Any]]) -> dict[int, int | str]:
     return {port["port"]: port.get("targetPort", port["port"]) for port in ports}
 
 
-def is_wide(s: Snapshot, revision: Revision) -> bool:
-    """Whether every Service that is there selects across revisions."""
+def is_wide(s: Snapshot, from_: Revision, to: Revision) -> bool:
+    """Whether every Service that is there selects across the two revisions."""
     return all(
-        dict(s.services[service.name].selector) == wide_selector(s.name, component.name)
-        for component, service in services_of(revision)
+        _leads(
+            state := s.services[service.name],
+            _with_labels_of_others(state, wide_selector(s.name, component.name), _of_both(from_, component)),
+        )
+        for component, service in services_of(to)
         if service.name in s.services
     )
+
+
+def _leads(state: ServiceState, selector: Mapping[str, str]) -> bool:
+    return dict(state.selector) == selector
+
+
+def _towards(
+    s: Snapshot, revision: Revision, component: Component, service: ComponentService, state: ServiceState
+) -> dict[str, str]:
+    """The selector that leads this Service to exactly that revision."""
+    wanted = steady_selector(s.name, component, revision, service.name)
+    if revision.adopted is not None:
+        return wanted
+    return _with_labels_of_others(state, wanted, template_labels(component))
+
+
+def _with_labels_of_others(
+    state: ServiceState, wanted: Mapping[str, str], labels: Mapping[str, str]
+) -> dict[str, str]:
+    """Keys that a Service's owner put into the selector stay where all pods meant carry them: they lead nowhere else.
+
+    So a manifest that holds them may be applied again at any time, and an ordinary apply finds nothing to change.
+    """
+    theirs = {
+        key: value
+        for key, value in state.selector.items()
+        if not key.startswith(f"{GROUP}/") and labels.get(key) == value
+    }
+    return {**theirs, **wanted}
+
+
+def _of_both(from_: Revision, component: Component) -> dict[str, str]:
+    """Labels that a component's pods carry in both revisions."""
+    former = next((c for c in from_.spec.components if c.name == component.name), None)
+    shared = template_labels(former) if former is not None else {}
+    return {key: value for key, value in template_labels(component).items() if shared.get(key) == value}
+
+
+def _ports_towards(state: ServiceState, wanted: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Ports as wanted, with what else their owner gave them; a single port that has no name keeps none.
+
+    A Service and its EndpointSlices reach a node's proxy one after the other: while they differ in a port's name,
+    it has no endpoint.
+    """
+    given = {port["port"]: {key: port[key] for key in _KEPT_OF_PORT if key in port} for port in state.ports}
+    ports = tuple({**given.get(port["port"], {}), **port} for port in wanted)
+    if len(ports) == len(state.ports) == 1 and "name" not in state.ports[0]:
+        return ({key: value for key, value in ports[0].items() if key != "name"},)
+    return ports
 
 
 def endpoints_gap(s: Snapshot, revision: Revision) -> str | None:

@@ -18,6 +18,7 @@ _OWN_TRAFFIC = "/?(metrics|healthz|readyz|livez|-/.*)"
 _JUDGED = frozenset({Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 #: A margin over the requests that a verdict needs: the last scrape is always a little old.
 _MARGIN = 1.3
+_LONGEST_STEM = 58
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,11 @@ def _selector(s: Snapshot, revision: Revision, more: str = "") -> str:
 
 
 def _pods(s: Snapshot, revision: Revision) -> str:
+    if revision.adopted is not None:
+        served = [revision.adopted.workloads[component.name] for component in served_components(revision)]
+        # The API server cuts the name that it appends to.
+        stems = (f"{workload.name}-{workload.template_hash}-"[:_LONGEST_STEM] for workload in served)
+        return f"({'|'.join(stems)}).+"
     components = "|".join(component.name for component in served_components(revision))
     return f"{s.name}-({components})-(blue|green)-{revision.hash}-.+"
 

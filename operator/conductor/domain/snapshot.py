@@ -48,6 +48,9 @@ class Workload:
     observed: bool
     resource_version: str = ""
     epoch: int = -1
+    #: A user made it, and it was taken over; `paused` holds its rollouts still meanwhile.
+    adopted: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,48 @@ class JobState:
     @property
     def ended(self) -> bool:
         return self.succeeded or self.failed
+
+
+@dataclass(frozen=True)
+class FoundPod:
+    """A pod of a Deployment that a user made; `template_hash` says which of its ReplicaSets made it."""
+
+    name: str
+    ready: bool
+    template_hash: str
+
+
+@dataclass(frozen=True)
+class FoundDeployment:
+    """A Deployment that is named to be adopted, as it stands; `release` is the one that it was marked for."""
+
+    name: str
+    uid: str
+    resource_version: str
+    replicas: int
+    #: No rollout is under way.
+    settled: bool
+    paused: bool
+    controller: str
+    release: str
+    revision: str
+    selector: Mapping[str, str]
+    #: Its selector holds nothing but labels.
+    plain_selector: bool
+    template: Mapping[str, Any]
+    pods: tuple[FoundPod, ...] = ()
+
+    @property
+    def template_hashes(self) -> frozenset[str]:
+        return frozenset(pod.template_hash for pod in self.pods)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is named in `spec.adopt`: Deployments by name, and the pods that each Service selects, by its name."""
+
+    deployments: Mapping[str, FoundDeployment]
+    selected: Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -200,6 +245,8 @@ class Snapshot:
     traffic_config_map: TrafficConfigMap | None = None
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
+    #: Read while something is to be adopted and nothing of the release serves yet.
+    found: Found | None = None
     health: HealthSample | None = None
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)

@@ -6,7 +6,7 @@ best, and may only say that there is nothing to do (`domain.trust`).
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -19,6 +19,7 @@ from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.snapshot import (
+    Found,
     HealthSample,
     JobState,
     NodeSample,
@@ -30,7 +31,7 @@ from conductor.domain.snapshot import (
     TrafficConfigMap,
     Workload,
 )
-from conductor.observe import read
+from conductor.observe import adopted, read
 from conductor.observe.cache import Cache, TrafficNote
 from conductor.observe.held import KINDS, Named, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
@@ -57,6 +58,7 @@ class _Answers:
     missing_config_maps: frozenset[str] = frozenset()
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
+    found: Found | None = None
 
 
 def gather(
@@ -102,12 +104,20 @@ def gather(
             rejections=_rejections(kube, namespace, name, candidate),
             other_services=tuple(item for item in listed_services if item.release != name),
         )
+    workloads = _of(values, "Deployment", Workload).values()
+    foreign = [
+        pod
+        for revision in adopted.in_use(status, revisions)
+        for pod in adopted.adopted_pods(kube, namespace, name, revision, workloads)
+    ]
+    if adopted.to_be_adopted(spec.spec, status) and spec.spec is not None:
+        answers = replace(answers, found=adopted.found(kube, namespace, spec.spec, services))
     return _snapshot(
         release,
         spec,
         status,
         revisions,
-        values,
+        {**values, "Pod": {**values["Pod"], **{pod.name: pod for pod in foreign}}} if foreign else values,
         services=services,
         traffic=traffic,
         answers=answers,
@@ -138,6 +148,9 @@ def glance(
         return None
     values = cache.values((metadata["namespace"], metadata["name"]))
     revisions = _revisions(parsed, values)
+    if adopted.to_be_adopted(spec.spec, status) or adopted.in_use(status, revisions):
+        # No watch shows what others made.
+        return None
     if note.name != traffic_config_map_name(spec.spec, revisions.get(status.active_revision)):
         return None
     return _snapshot(
@@ -220,6 +233,7 @@ def _snapshot(
         traffic_config_map=traffic,
         rejections=answers.rejections,
         other_services=answers.other_services,
+        found=answers.found,
         health=samples.health,
         silence=samples.silence,
         probes=samples.probes,

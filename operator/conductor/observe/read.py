@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from conductor.api import names
 from conductor.api.parse import parse_spec
 from conductor.api.spec import Colour, ReleaseSpec
-from conductor.domain.revision import Revision
+from conductor.domain.revision import Adopted, Revision
 from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
 
 Object = Mapping[str, Any]
@@ -62,6 +64,8 @@ def workload(obj: Object) -> Workload | None:
         observed=status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0),
         resource_version=obj["metadata"].get("resourceVersion", ""),
         epoch=epoch(obj),
+        adopted=names.ANNOTATION_ADOPTED in (obj["metadata"].get("annotations") or {}),
+        paused=bool(obj["spec"].get("paused")),
     )
 
 
@@ -282,4 +286,11 @@ def revision(obj: Object) -> Revision | None:
     spec = parse_spec(data.get("spec") or {})
     if not isinstance(spec, ReleaseSpec):
         return None
-    return Revision(hash=data.get("hash", ""), spec=spec, pinned=tuple(data.get("pinned") or ()))
+    adopted = data.get("adopted")
+    try:
+        taken = Adopted.model_validate(adopted) if adopted else None
+    except ValidationError:
+        return None
+    return Revision(
+        hash=data.get("hash", ""), spec=spec, pinned=tuple(data.get("pinned") or ()), adopted=taken
+    )

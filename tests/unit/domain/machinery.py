@@ -5,6 +5,7 @@ told to go), `tick` does what takes time (pods become ready, drain, Jobs end). M
 scripted by image, Jobs by verb.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,8 @@ class Machinery:
         for deployment in self.kube.list("Deployment", self.namespace):
             ready = sum(is_ready(pod) for pod in self.pods_of(deployment))
             generation = deployment["metadata"]["generation"]
-            status = {"status": {"readyReplicas": ready, "observedGeneration": generation}}
+            counts = dict.fromkeys(("replicas", "updatedReplicas"), len(self.pods_of(deployment)))
+            status = {"status": {"readyReplicas": ready, "observedGeneration": generation, **counts}}
             if deployment.get("status") != status["status"]:
                 self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
         self._endpoints()
@@ -110,6 +112,13 @@ class Machinery:
             if pod["metadata"].get("owner") == deployment["metadata"]["name"] and not going(pod)
         ]
 
+    def unlabelled_pods(self) -> list[Object]:
+        """Pods of Deployments that others made."""
+        pods = self.kube.list("Pod", self.namespace)
+        return [
+            pod for pod in pods if pod["metadata"].get("owner") and not revision_of(pod) and not going(pod)
+        ]
+
     def selected(self, service: Object) -> list[Object]:
         """Ready pods that a Service selects, terminating ones left out."""
         selector = service["spec"].get("selector") or {}
@@ -126,7 +135,7 @@ class Machinery:
             template = deployment["spec"]["template"]
             metadata = {
                 "name": name,
-                "labels": template["metadata"]["labels"],
+                "labels": {**template["metadata"]["labels"], **template_hash(deployment)},
                 "owner": deployment["metadata"]["name"],
             }
             self.kube.put(
@@ -231,6 +240,12 @@ class Machinery:
         self._listed_at = self.kube.moved_at("Service", "Pod", "EndpointSlice")
 
 
+def template_hash(deployment: Object) -> dict[str, str]:
+    """The label by which pods of one template are told from those of another."""
+    text = json.dumps(deployment["spec"]["template"], sort_keys=True)
+    return {names.LABEL_POD_TEMPLATE_HASH: hashlib.sha256(text.encode()).hexdigest()[:9]}
+
+
 def is_ready(pod: Object) -> bool:
     """Whether the pod's Ready condition is true."""
     conditions = (pod.get("status") or {}).get("conditions") or []
@@ -243,8 +258,14 @@ def going(pod: Object) -> bool:
 
 
 def revision_of(pod: Object) -> str:
-    """The revision that a pod belongs to."""
-    return str(pod["metadata"]["labels"].get(names.LABEL_REVISION, ""))
+    """The revision that a pod or Deployment belongs to; empty for what others made."""
+    return str((pod["metadata"].get("labels") or {}).get(names.LABEL_REVISION, ""))
+
+
+def component_of(deployment: Object) -> str:
+    """The component that a Deployment is of, or its name where others made it."""
+    metadata = deployment["metadata"]
+    return str((metadata.get("labels") or {}).get(names.LABEL_COMPONENT, metadata["name"]))
 
 
 def node_sample(seen: Mapping[str, str] | None, question: str, now: datetime) -> NodeSample | None:

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from tests.unit.domain.invariants import Invariants
-from tests.unit.domain.machinery import Machinery, node_sample, revision_of
+from tests.unit.domain.machinery import Machinery, component_of, node_sample, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, chain_of
 from tests.unit.domain.surroundings import BEGIN, Clock, Inline, Models
 from tests.unit.domain.telling import Log, changes
@@ -174,16 +174,16 @@ class Story:
         return {self.version(revision_of(pod)) for pod in self.machinery.selected(found)}
 
     def version(self, revision: str) -> str:
-        """The version that a revision was recorded with."""
+        """The version that a revision was recorded with; what others made has none."""
+        if not revision:
+            return "adopted"
         record = self.kube.get("ControllerRevision", NAMESPACE, names.revision_name(NAME, revision))
         return str(record["data"]["spec"]["version"]) if record else "?"
 
     def deployments(self) -> dict[str, int]:
         """Replicas by `component/version`."""
         return {
-            f"{item['metadata']['labels'][names.LABEL_COMPONENT]}/{self.version(revision_of(item))}": item[
-                "spec"
-            ]["replicas"]
+            f"{component_of(item)}/{self.version(revision_of(item))}": item["spec"]["replicas"]
             for item in self.kube.list("Deployment", NAMESPACE)
         }
 
@@ -350,7 +350,7 @@ class Story:
             )
         if wanted.silence is not None:
             pods = self.kube.list("Pod", NAMESPACE, f"{names.LABEL_REVISION}={wanted.silence.revision}")
-            counts = {pod["metadata"]["name"]: self.noise for pod in pods}
+            counts = {pod["metadata"]["name"]: self.noise for pod in pods or self.machinery.unlabelled_pods()}
             silence = SilenceSample(wanted.silence.revision, now, counts)
         self._probes = {order.target: self._probe(order.target, order.since, now) for order in wanted.probes}
         nodes = node_sample(self.nodes, wanted.nodes, now)
@@ -360,7 +360,7 @@ class Story:
         former = self._probes.get(target)
         if former is None or former.since != since:
             former = ProbeSample(target, now, since)
-        goal = self.version(self.status.upgrade.to_revision) if self.status.upgrade else ""
+        goal = self.version(self.status.upgrade.to_revision) if self.status.upgrade else "nothing"
         right = self.serving(target) == {goal} and goal not in self.wrong_answers
         return replace(
             former,

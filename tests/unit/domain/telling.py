@@ -105,6 +105,12 @@ class Log:
                 and not going(pod)
                 and pod["metadata"]["labels"][names.LABEL_COMPONENT] in served
             }
+            adopted = {hash_ for hash_, revision in s.revisions.items() if revision.adopted}
+            ready |= {
+                pod.name
+                for pod in s.pods
+                if pod.revision in adopted and pod.colour is colour and pod.ready and not pod.terminating
+            }
             words.append(f"{colour} {len(ready & led)}/{len(ready)}")
         return " ".join(words)
 

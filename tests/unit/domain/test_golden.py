@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.domain.rollouts import (
+    adoption,
     change_of_mind,
     contract_later,
     going_well,
@@ -21,7 +22,16 @@ from tests.unit.domain.rollouts.planes import Tale
 from tests.unit.domain.story import Story
 
 GOLDEN = Path(__file__).parent / "golden"
-GROUPS = (going_well, refused, taken_back, rollbacks, change_of_mind, contract_later, hands_and_ends)
+GROUPS = (
+    going_well,
+    adoption,
+    refused,
+    taken_back,
+    rollbacks,
+    change_of_mind,
+    contract_later,
+    hands_and_ends,
+)
 TALES = tuple(tale for group in GROUPS for tale in group.TALES)
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rollouts.md"

@@ -49,7 +49,7 @@ def test_a_switch_names_what_it_read_and_what_was_there_before() -> None:
     assert patch.selector[names.LABEL_REVISION] == old.hash
     assert pointing_at(s, new)
     assert not pointing_at(s, old)
-    assert not is_wide(s, new)
+    assert not is_wide(s, old, new)
     assert missing_services(s, new) == []
 
 

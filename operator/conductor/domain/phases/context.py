@@ -44,6 +44,12 @@ class Context:
         return deadline is not None and (self.upgrade.paused_at or self.s.now) >= deadline
 
 
+def ramps(context: Context) -> bool:
+    """Whether users are moved in steps. Adopted pods carry no label by which they could be told to serve or not."""
+    from_ = context.from_
+    return from_ is not None and from_.adopted is None and bool(context.spec.traffic.ramp)
+
+
 def approved(s: Snapshot, upgrade: str, step: str) -> bool:
     """Whether a person approved that step of that very upgrade."""
     given = {part.strip() for part in s.annotations.get(ANNOTATION_APPROVE, "").split(",")}

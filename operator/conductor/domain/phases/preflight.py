@@ -9,7 +9,7 @@ from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import CreateObject, PinConfigMap
 from conductor.domain.manifests import revision_record
-from conductor.domain.phases.context import Context
+from conductor.domain.phases.context import Context, ramps
 from conductor.domain.phases.deferred_contract import intent_of_next, question
 from conductor.domain.pods import lost_readiness
 from conductor.domain.ports import port_clash
@@ -49,10 +49,12 @@ def services_are_ours(context: Context) -> tuple[Reason, str] | None:
             owner = (
                 f"belongs to release {state.release}" if state.release else "was not made by this operator"
             )
+            adoptable = context.from_ is None and not state.release and name == service.name
             return (
                 Reason.FOREIGN_SERVICE,
                 f"spec.components[{component.name}].services[].name: Service {name} {owner}; choose another name, "
-                "or delete that Service and let the operator create it",
+                "or delete that Service and let the operator create it"
+                + (", or take it over by naming the Deployment behind it in spec.adopt" if adoptable else ""),
             )
     return None
 
@@ -119,7 +121,7 @@ def schema_still_fits(context: Context) -> tuple[Reason, str] | None:
 
 def ramp_fits_ports(context: Context) -> tuple[Reason, str] | None:
     """In a ramp one Service leads to both versions, so that one targetPort must be right for either."""
-    if context.from_ is None or not context.spec.traffic.ramp:
+    if context.from_ is None or not ramps(context):
         return None
     clash = port_clash(context.from_, context.to)
     if clash is None:

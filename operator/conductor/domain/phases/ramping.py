@@ -36,7 +36,7 @@ def ramping(context: Context) -> Situation:
         return Acting(
             set_serving(changes), Reason.RAMPING, f"serving labels for {step.weight}%", {"step_at": None}
         )
-    if not is_wide(s, context.to):
+    if not is_wide(s, context.from_, context.to):
         return Acting(
             widen(s, context.from_, context.to),
             Reason.SWITCHING,

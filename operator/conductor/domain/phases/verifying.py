@@ -4,7 +4,7 @@ from conductor.api.names import preview_name
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase, Verdict
 from conductor.domain.phases.bring_up import brought_up_again
-from conductor.domain.phases.context import Context, approval_wait, explain
+from conductor.domain.phases.context import Context, approval_wait, explain, ramps
 from conductor.domain.pods import not_ready, trouble
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Advancing, Failing, Situation, Waiting
@@ -56,7 +56,7 @@ def verifying(context: Context) -> Situation:
         return Waiting(reason, gap, context.upgrade.deadline, changes=seen)
     if context.spec.approval.before_switch and not context.approved("switch"):
         return approval_wait(context, "switch")
-    following = Phase.RAMPING if context.from_ is not None and context.spec.traffic.ramp else Phase.SWITCHING
+    following = Phase.RAMPING if ramps(context) else Phase.SWITCHING
     return Advancing(following, Reason.STARTED, verdict.message, seen)
 
 

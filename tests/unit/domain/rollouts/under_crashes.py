@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tests.unit.domain.legacy import adopting, running
 from tests.unit.domain.machinery import Behaviour, Stuck
 from tests.unit.domain.plane import Json, api_component, migrations, spec, worker_component
 from tests.unit.domain.rollouts.planes import (
@@ -121,6 +122,25 @@ def another_colour(fault: Fault) -> Story:
     return story.settled()
 
 
+def adoption(fault: Fault) -> Story:
+    """What runs is taken over and upgraded; the Service is told of no pod twice."""
+    story = running(adopting())
+    story.kube.fault = fault
+    return story.settled()
+
+
+def adoption_taken_back(fault: Fault) -> Story:
+    """In the soak users go back to what was adopted, and it is handed back to its owner."""
+    story = running(adopting(soak="30s"))
+    story.kube.fault = fault
+    story.until(Phase.SOAKING).wait(3)
+    story.health["1.0.0"] = BAD
+    story.settled()
+    wanted = story.release["spec"]
+    story.apply({key: value for key, value in wanted.items() if key != "adopt"})
+    return story.settled()
+
+
 REPLAYS: tuple[Replay, ...] = (
     upgrade,
     rollback,
@@ -130,4 +150,6 @@ REPLAYS: tuple[Replay, ...] = (
     never_connected,
     given_up,
     another_colour,
+    adoption,
+    adoption_taken_back,
 )
