@@ -149,7 +149,6 @@ def test_a_candidate_that_a_forced_manifest_led_users_to_is_taken_back_as_one_th
     story = adopted()
     story.apply(adopting("1.1.0", approval={"beforeSwitch": True}))
     story.until(Reason.AWAITING_APPROVAL)
-    assert not story.upgrade.took_traffic
     force_service(story)
     story.machinery.settle()
     assert may_reach(story.observe(), story.observe().revisions[story.upgrade.to_revision])
