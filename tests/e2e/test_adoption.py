@@ -99,13 +99,6 @@ def last_old_answer(summary: LoadSummary) -> datetime:
     return max(at for at in found if at is not None)
 
 
-def wait_shed(release: Release) -> None:
-    release.wait(
-        lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-        what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
-    )  # fmt: skip
-
-
 def test_what_runs_is_adopted_and_upgraded_and_its_manifests_may_be_applied_again(running: Release) -> None:
     kube, namespace = running.kube, running.namespace
     before = pod_uids(running)
@@ -146,7 +139,7 @@ def test_what_runs_is_adopted_and_upgraded_and_its_manifests_may_be_applied_agai
 def test_users_go_back_to_what_was_adopted_and_later_from_version_to_version(running: Release) -> None:
     with users_of(running) as users:
         running.apply(adopting(NEW_VERSION, LONG))
-        wait_shed(running)
+        running.wait_shed(deadline_seconds=PATIENCE_SECONDS)
         users.wait_version(NEW_VERSION, deadline_seconds=20, only=True)
         running.command("rollback")
         running.wait_upgrade(NEW_VERSION, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
@@ -161,7 +154,7 @@ def test_users_go_back_to_what_was_adopted_and_later_from_version_to_version(run
         assert replicas(running) == 0
 
         running.apply(adopting(OLD_VERSION, LONG))
-        wait_shed(running)
+        running.wait_shed(deadline_seconds=PATIENCE_SECONDS)
         users.wait_version(OLD_VERSION, deadline_seconds=20, only=True)
         running.command("rollback")
         running.wait_upgrade(OLD_VERSION, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)

@@ -75,14 +75,6 @@ def selectors(release: Release) -> dict[str, Any]:
     return {item["metadata"]["name"]: item["spec"]["selector"] for item in found}
 
 
-def wait_shed(release: Release) -> None:
-    """Wait until every client has left the former colour and only time keeps the window open."""
-    release.wait(
-        lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking"),
-        what="the end of shedding", deadline_seconds=PATIENCE_SECONDS,
-    )  # fmt: skip
-
-
 def test_a_first_install_serves_and_is_removed_where_that_is_asked_for(
     kube: Kube, test_namespace: str
 ) -> None:
@@ -172,7 +164,7 @@ def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
     wanted = spec_of(new, LONG_SOAK)
     with users_of(settled) as users:
         settled.apply(wanted)
-        wait_shed(settled)
+        settled.wait_shed(deadline_seconds=PATIENCE_SECONDS)
         met = users.wait_version(new, deadline_seconds=20, only=True)
         # Each client with a kept connection has had its turn on the new version by then.
         users.wait_requests(met.requests + 10 * USERS["rate"], deadline_seconds=30)
