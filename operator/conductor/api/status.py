@@ -82,6 +82,7 @@ class TrafficStatus(StatusModel):
     converged_at: Instant | None = None
     reversions: int = 0
     #: Resource versions that the last switch was decided on, by Service: where one has not moved, nobody changed it.
+    #: A new leader's claim moves it; its epoch stands here then.
     intended: dict[str, Short] = Field(default_factory=dict)
 
 

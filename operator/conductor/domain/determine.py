@@ -14,7 +14,7 @@ from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
 from conductor.domain.claims import unclaimed
 from conductor.domain.commands import commanded, refused
-from conductor.domain.dispute import put_back
+from conductor.domain.dispute import moved_again, put_back
 from conductor.domain.effects import (
     ClaimObjects,
     DeleteObjects,
@@ -189,6 +189,7 @@ def _reverted(context: Context) -> Situation | None:
         return None
     if s.status.phase in AFTER_SWITCH:
         dispute = put_back(s, context.to)
+        dispute = moved_again(dispute, s.now) if dispute is not None else None
     elif s.status.phase in BEFORE_SWITCH and not (
         s.status.phase is Phase.RAMPING and context.upgrade.took_traffic
     ):

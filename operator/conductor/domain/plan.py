@@ -21,6 +21,7 @@ from conductor.api.status import (
     VerdictStatus,
 )
 from conductor.domain.conditions import conditions
+from conductor.domain.dispute import through_claim
 from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
 from conductor.domain.situation import (
     Acting,
@@ -121,6 +122,8 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
     update: dict[str, Any] = {"reversions": reversions}
     if isinstance(situation.effect, SwitchServices):
         update["intended"] = {patch.service: patch.resource_version for patch in situation.effect.patches}
+    if isinstance(situation.effect, ClaimObjects):
+        update["intended"] = through_claim(s, situation.effect)
     traffic = status.traffic.model_copy(update=update)
     status = status.model_copy(
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}

@@ -187,6 +187,8 @@ class Snapshot:
     epoch: int
     new_upgrades: bool = True
     revisions: Mapping[str, Revision] = field(default_factory=dict)
+    #: Names of ControllerRevisions that are there and that this operator cannot read.
+    unreadable_records: frozenset[str] = frozenset()
     workloads: tuple[Workload, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: Mapping[str, ServiceState] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from conductor.domain.snapshot import (
 )
 from conductor.observe import read
 from conductor.observe.cache import Cache, TrafficNote
-from conductor.observe.held import KINDS, Named, Values, value
+from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
 
@@ -204,6 +204,7 @@ def _snapshot(
         epoch=epoch,
         new_upgrades=new_upgrades,
         revisions=revisions,
+        unreadable_records=frozenset(_of(values, "ControllerRevision", Unreadable)),
         workloads=tuple(_of(values, "Deployment", Workload).values()),
         pods=tuple(_of(values, "Pod", Pod).values()),
         services=services,

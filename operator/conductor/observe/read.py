@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from conductor.api import names
 from conductor.api.parse import parse_spec
 from conductor.api.spec import Colour, ReleaseSpec
@@ -269,7 +271,8 @@ def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
             message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
         try:
             answer = json.loads(text) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
+            # Brackets alone, four thousand of them, are a termination message too.
             answer, message = None, text[:300]
         if isinstance(answer, dict):
             return answer, str(answer.get("message", ""))
@@ -278,8 +281,13 @@ def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
 
 def revision(obj: Object) -> Revision | None:
     """A recorded revision; one that this operator cannot read is left alone."""
-    data = obj.get("data") or {}
-    spec = parse_spec(data.get("spec") or {})
+    data = obj.get("data")
+    if not isinstance(data, Mapping) or not isinstance(data.get("spec"), Mapping):
+        return None
+    spec = parse_spec(data["spec"])
     if not isinstance(spec, ReleaseSpec):
         return None
-    return Revision(hash=data.get("hash", ""), spec=spec, pinned=tuple(data.get("pinned") or ()))
+    try:
+        return Revision(hash=data.get("hash"), spec=spec, pinned=data.get("pinned") or ())
+    except ValidationError:
+        return None

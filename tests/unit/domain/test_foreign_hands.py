@@ -2,7 +2,9 @@
 
 import pytest
 from tests.unit.domain.plane import migrations, spec, worker_component
+from tests.unit.domain.process import OperatorDiedError
 from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
+from tests.unit.effects.memory_api import Write
 
 from conductor.adapters.kube import Object
 from conductor.api import names
@@ -53,6 +55,30 @@ def test_a_reversion_in_the_soak_is_answered_and_the_standby_stays() -> None:
     assert story.status.phase is Phase.SOAKING
     assert story.serving() == {"1.0.0"}
     assert story.deployments()["api/1.0.0"] >= 3, "the colour that it selects is never scaled away"
+
+
+def test_a_reversion_whose_answer_died_with_its_leader_counts_once() -> None:
+    story = installed(spec("1.0.0"))
+
+    def die(_: str, write: Write) -> None:
+        if write.kind == "Service" and write.verb == "patch" and not write.dry_run:
+            raise OperatorDiedError("the operator died before its patch of the Service")
+
+    revert(story, OTHER)
+    story.kube.fault = die
+    for _ in range(6):
+        # Each of them writes its intent, claims what the one before left, and dies over its patch.
+        story.turn()
+    story.kube.fault = None
+    story.settled()
+
+    assert story.epoch > 2
+    assert story.serving() == {"1.0.0"}
+    assert story.status.traffic.reversions == 1
+    revert(story, OTHER)
+    story.settled()
+    assert story.status.traffic.reversions == 2
+    assert story.serving() == {"1.0.0"}
 
 
 def test_a_dispute_ends_when_the_service_is_as_it_should_be() -> None:
@@ -138,6 +164,48 @@ def test_a_lost_record_of_what_serves_is_written_again() -> None:
     assert story.kube.get("ControllerRevision", NAMESPACE, name) is not None
     assert story.status.sequence == 1, "no upgrade starts for it"
     assert story.serving() == {"1.0.0"}
+
+
+def from_the_future(story: Story, revision: str) -> str:
+    """The record as a newer operator writes it, with a field that this one does not know."""
+    name = names.revision_name(NAME, revision)
+    record = story.kube.get("ControllerRevision", NAMESPACE, name)
+    assert record is not None
+    spec_of_it = {**record["data"]["spec"], "fromTheFuture": 1}
+    story.kube.put(
+        "ControllerRevision", NAMESPACE, {**record, "data": {**record["data"], "spec": spec_of_it}}
+    )
+    return name
+
+
+def test_a_record_of_what_serves_that_cannot_be_read_is_said_and_not_written_again_and_again() -> None:
+    story = installed(spec("1.0.0"))
+    name = from_the_future(story, story.status.active_revision)
+    story.wait(5)
+
+    assert story.condition("Stalled") == ("True", Reason.UNKNOWN_REVISION)
+    assert f"kubectl delete controllerrevision {name} -n {NAMESPACE}" in story.status.message
+    assert story.serving() == {"1.0.0"}
+    assert story.effects == []
+    story.at_rest()
+
+    story.kube.drop("ControllerRevision", NAMESPACE, name)
+    story.settled()
+    assert story.condition("Ready")[0] == "True"
+    assert story.status.sequence == 1, "no upgrade starts for it"
+
+
+def test_a_record_of_the_candidate_that_cannot_be_read_holds_its_upgrade() -> None:
+    story = installed(spec("1.0.0"))
+    story.apply(spec("1.1.0"))
+    story.until(Phase.SOAKING)
+    from_the_future(story, story.upgrade.to_revision)
+    before = len(story.effects)
+    story.long_after(minutes=5)
+
+    assert story.condition("Stalled") == ("True", Reason.UNKNOWN_REVISION)
+    assert story.effects[before:] == []
+    assert story.serving() == {"1.1.0"}
 
 
 def test_a_lost_record_of_a_superseded_candidate_ends_its_upgrade() -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
-from conductor.domain.dispute import put_back, undone
+from conductor.domain.dispute import moved_again, put_back, undone
 from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
@@ -36,7 +36,7 @@ def switching(context: Context) -> Situation:
     if (lost := lost_readiness(s, to)) is not None:
         return _fail_or_hold(context, Reason.READINESS_LOST, lost)
     if upgrade.switched_at is not None and undone(s, to) and (dispute := put_back(s, to)) is not None:
-        return dispute
+        return moved_again(dispute, s.now)
     if not pointing_at(s, to):
         return Acting(
             switch_to(s, to),
