@@ -36,9 +36,11 @@ class Reason(StrEnum):
     BOOTSTRAPPED = "Bootstrapped"
     CONTRACT_PENDING = "ContractPending"
     CONTRACTED = "Contracted"
+    TAKEN_UP = "TakenUp"
     # refused or taken back
     INVALID_SPEC = "InvalidSpec"
     FOREIGN_SERVICE = "ForeignService"
+    LEFT_BEHIND = "LeftBehind"
     TEMPLATE_REJECTED = "TemplateRejected"
     GRACE_TOO_SHORT = "GracePeriodTooShort"
     CONFIG_MISSING = "ConfigMapMissing"

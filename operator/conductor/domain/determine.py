@@ -48,6 +48,7 @@ from conductor.domain.situation import (
     Waiting,
 )
 from conductor.domain.snapshot import Snapshot, policy
+from conductor.domain.standing import standing
 from conductor.domain.versioned import delete, publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
@@ -207,6 +208,8 @@ def _steady(s: Snapshot) -> Situation:
     active = s.active
     if active is None and s.status.active_revision:
         return _active_unknown(s)
+    if (found := standing(s)) is not None:
+        return found
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
     if (contract := committed(s)) is not None:

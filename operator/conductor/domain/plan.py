@@ -28,6 +28,7 @@ from conductor.domain.situation import (
     Advancing,
     Ending,
     Failing,
+    Recognising,
     Refusing,
     Rejecting,
     Situation,
@@ -78,6 +79,8 @@ def plan(s: Snapshot, situation: Situation) -> Plan:
             return _advance(s, situation)
         case Starting():
             return _start(s, situation)
+        case Recognising():
+            return _recognise(s, situation)
         case Failing():
             return _fail(s, situation)
         case Ending():
@@ -175,6 +178,21 @@ def _start(s: Snapshot, situation: Starting) -> Plan:
     )
     status = _enter(s, status, situation.phase)
     return _finish(s, status, again=True, announcements=(Announcement(Reason.STARTED, situation.message),))
+
+
+def _recognise(s: Snapshot, situation: Recognising) -> Plan:
+    status = s.status.model_copy(
+        update={
+            "phase": Phase.STABLE,
+            "active_revision": situation.revision,
+            "active_version": situation.version,
+            "last_good_revision": situation.revision,
+            "traffic": _all_on(s, situation.colour) if situation.colour else s.status.traffic,
+            "reason": situation.reason,
+            "message": situation.message,
+        }
+    )
+    return _finish(s, status, again=True, announcements=(Announcement(situation.reason, situation.message),))
 
 
 def _standing_colour(s: Snapshot, revision: str) -> Colour | None:

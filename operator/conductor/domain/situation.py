@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from conductor.api.reasons import Reason
+from conductor.api.spec import Colour
 from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import Effect
 
@@ -51,6 +52,17 @@ class Starting:
 
 
 @dataclass(frozen=True)
+class Recognising:
+    """What serves is another revision than the status says, and nothing has to be moved for it."""
+
+    revision: str
+    version: str
+    colour: Colour | None
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
 class Failing:
     """The upgrade is to be taken back; where from decides whether that is a refusal or a rollback."""
 
@@ -87,4 +99,4 @@ class Refusing:
     message: str
 
 
-Situation = Waiting | Acting | Advancing | Starting | Failing | Ending | Rejecting | Refusing
+Situation = Waiting | Acting | Advancing | Starting | Recognising | Failing | Ending | Rejecting | Refusing

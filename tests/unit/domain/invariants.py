@@ -28,7 +28,8 @@ CONDITIONS = {
     "RollbackWindowOpen",
 }
 FORWARD = {
-    Phase.PENDING: {Phase.BOOTSTRAPPING},
+    # At rest at once where an earlier release of the same name left what serves.
+    Phase.PENDING: {Phase.BOOTSTRAPPING, Phase.STABLE},
     Phase.STABLE: {Phase.PREFLIGHT, Phase.CONTRACTING},
     Phase.BOOTSTRAPPING: {Phase.EXPANDING, Phase.BRINGING_UP},
     Phase.PREFLIGHT: {Phase.EXPANDING, Phase.BRINGING_UP},

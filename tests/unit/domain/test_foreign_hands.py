@@ -255,6 +255,72 @@ def test_a_deleted_release_leaves_everything_that_serves() -> None:
     assert {kind: story.kube.list(kind, NAMESPACE) for kind in kinds} == before
 
 
+def made_again(story: Story, wanted: Object) -> Story:
+    """The release is deleted, what serves stays, and somebody applies it again: another object of the same name."""
+    story.kube.delete(names.KIND, NAMESPACE, NAME)
+    story.turn()
+    assert story.gone
+    metadata = {"name": NAME, "namespace": NAMESPACE, "uid": "another"}
+    story.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": metadata, "spec": wanted})
+    return story
+
+
+def test_another_version_than_the_one_that_was_left_is_an_upgrade_from_it() -> None:
+    story = made_again(installed(spec("1.0.0")), spec("1.1.0"))
+    story.until(Reason.TAKEN_UP)
+    assert (story.status.active_version, story.status.traffic.current) == ("1.0.0", "blue")
+    story.until(Phase.VERIFYING)
+    assert story.serving() == {"1.0.0"}
+    assert story.upgrade.from_ == "1.0.0"
+    story.settled()
+
+    assert story.serving() == {"1.1.0"}
+    assert story.status.traffic.current == "green"
+    assert story.deployments() == {"api/1.0.0": 0, "api/1.1.0": 3}
+
+
+def test_the_version_that_was_left_is_at_rest_at_once() -> None:
+    story = made_again(installed(spec("1.0.0")), spec("1.0.0"))
+    before = len(story.effects)
+    story.settled()
+
+    assert story.condition("Ready")[0] == "True"
+    assert {effect.name for effect in story.effects[before:]} <= {"ClaimObjects"}
+    assert story.status.sequence == 0, "nothing is installed over what runs"
+    story.at_rest()
+
+
+def test_what_was_left_in_mid_soak_goes_back_from_the_colour_that_users_are_on() -> None:
+    story = installed(spec("1.0.0", soak="60s"))
+    story.apply(spec("1.1.0", soak="60s"))
+    story.until(Phase.SOAKING).wait(15)
+    made_again(story, spec("1.2.0"))
+    story.until(Reason.TAKEN_UP)
+
+    assert (story.status.active_version, story.status.traffic.current) == ("1.1.0", "green")
+    assert "beside it run mc-api-blue-" in story.status.message
+    story.settled()
+    assert story.serving() == {"1.2.0"}
+
+
+@pytest.mark.parametrize("lost", ["the record", "the selector"])
+def test_what_was_left_and_cannot_be_told_is_not_installed_over(lost: str) -> None:
+    story = installed(spec("1.0.0"))
+    revision = story.status.active_revision
+    if lost == "the record":
+        story.kube.drop("ControllerRevision", NAMESPACE, names.revision_name(NAME, revision))
+    else:
+        revert(story, {names.LABEL_REVISION: None, names.LABEL_SERVING: "true"})
+    made_again(story, spec("1.1.0"))
+    before = list(story.effects)
+    story.wait(30)
+
+    assert story.condition("Stalled") == ("True", Reason.LEFT_BEHIND)
+    assert "Service" in story.status.message
+    assert story.effects == before
+    assert story.deployments().keys() == {"api/?" if lost == "the record" else "api/1.0.0"}
+
+
 @pytest.mark.parametrize("phase", [Phase.STABLE, Phase.BRINGING_UP, Phase.SOAKING])
 def test_delete_takes_everything_of_ours_and_nothing_else(phase: Phase) -> None:
     story = installed(rich("1.0.0", "Delete"))
@@ -275,7 +341,21 @@ def test_delete_takes_everything_of_ours_and_nothing_else(phase: Phase) -> None:
     ]
     assert left == []
     assert story.kube.get("ConfigMap", NAMESPACE, "theirs") == foreign
+    assert story.kube.get("ConfigMap", NAMESPACE, "mc-traffic") is None, "the operator made it"
     assert any(isinstance(effect, DeleteObjects) for effect in story.effects)
+
+
+def test_delete_leaves_a_traffic_config_map_that_was_there_before() -> None:
+    story = Story(spec("1.0.0", deletionPolicy="Delete"))
+    theirs = {"metadata": {"name": "mc-traffic", "labels": {"app": "mc"}}, "data": {"current": "blue"}}
+    story.kube.put("ConfigMap", NAMESPACE, theirs)
+    story.settled()
+    story.kube.delete(names.KIND, NAMESPACE, NAME)
+    for _ in range(10):
+        story.turn()
+
+    assert story.gone
+    assert story.kube.get("ConfigMap", NAMESPACE, "mc-traffic") is not None
 
 
 def test_a_policy_set_back_to_orphan_takes_the_finalizer_off() -> None:
