@@ -137,6 +137,8 @@ class UpgradeStatus(StatusModel):
     switched_back_at: Instant | None = None
     took_traffic: bool = False
     expanded: bool = False
+    #: How the active colour did before the expand step; none where nobody looked.
+    active_before: Verdict | None = None
     hotfix: bool = False
     stays: bool = False
     paused_at: Instant | None = None

@@ -33,6 +33,9 @@ class Pod:
     running: bool = True
     resource_version: str = ""
     epoch: int = -1
+    node: str = ""
+    #: Of one on its way out: when its node has ended it at the latest, if there is a node that still does.
+    ends_by: datetime | None = None
 
 
 @dataclass(frozen=True)

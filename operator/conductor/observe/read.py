@@ -108,6 +108,10 @@ def pod(obj: Object) -> Pod | None:
         running=any("running" in (item.get("state") or {}) for item in containers),
         resource_version=obj["metadata"].get("resourceVersion", ""),
         epoch=epoch(obj),
+        node=(obj.get("spec") or {}).get("nodeName", ""),
+        ends_by=instant(obj["metadata"]["deletionTimestamp"])
+        if "deletionTimestamp" in obj["metadata"]
+        else None,
     )
 
 

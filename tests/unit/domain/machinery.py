@@ -58,6 +58,8 @@ class Machinery:
     jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
+    #: Pods that nobody ends: their node is dead.
+    unending: set[str] = field(default_factory=set)
     _made: int = 0
     _followed_at: int = -1
     _listed_at: int = -1
@@ -135,12 +137,13 @@ class Machinery:
 
     def _end(self, pod: Object) -> None:
         if not going(pod):
-            self.kube.edit(
-                "Pod", self.namespace, pod["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
-            )
+            told = {"metadata": {"deletionTimestamp": self.kube.stamp()}}
+            self.kube.edit("Pod", self.namespace, pod["metadata"]["name"], told)
 
     def _kubelet(self, pod: Object, now: datetime) -> None:
         name = pod["metadata"]["name"]
+        if going(pod) and name in self.unending:
+            return
         if going(pod):
             ending = pod["metadata"].get("endingSince")
             if ending is None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.machinery import STATES
 from tests.unit.domain.plane import migrations, spec
-from tests.unit.domain.story import BAD, NAMESPACE, Story, checkpoint, installed
+from tests.unit.domain.story import BAD, BROKEN, NAMESPACE, SILENT, Health, Story, checkpoint, installed
 
 from conductor.adapters.kube import Object
 from conductor.api import names
@@ -58,6 +58,40 @@ def test_a_migration_goes_in_its_three_steps_around_the_switch() -> None:
     assert verbs(story) == ["expand-1", "migrate-1", "contract-1"]
     assert story.condition("MigrationsApplied")[0] == "True"
     story.at_rest()
+
+
+@pytest.mark.parametrize("phase", [Phase.EXPANDING, Phase.BRINGING_UP, Phase.MIGRATING])
+def test_an_active_colour_that_the_expand_step_hurts_gets_its_schema_back(phase: Phase) -> None:
+    story = upgrading(phase)
+    if phase is Phase.EXPANDING:
+        story.until(lambda: verbs(story) == ["expand-1"])
+    story.health["1.0.0"] = BAD
+    story.settled()
+
+    last = story.status.last_upgrade
+    assert last is not None
+    assert (last.outcome, last.reason) == (Outcome.REFUSED, Reason.ACTIVE_UNHEALTHY)
+    assert "1.0.0, which serves, is not healthy since the expand step (5.00% of 1000" in last.message
+    assert verbs(story)[-1] == "backout-1"
+    assert story.serving() == {"1.0.0"}
+    assert story.deployments() == {"api/1.0.0": 3}, "nobody ever met the candidate"
+
+
+@pytest.mark.parametrize("health", [SILENT, BROKEN, BAD], ids=["no data", "no answer", "bad before"])
+def test_what_says_nothing_against_the_expand_step_holds_nothing_up(health: Health) -> None:
+    story = installed(plane("1.0.0"))
+    story.health["1.0.0"] = health
+    story.apply(plane("1.1.0"))
+    story.settled()
+
+    assert story.status.active_version == "1.1.0"
+
+
+def test_no_data_after_the_expand_step_is_no_reason_to_take_it_back() -> None:
+    story = upgrading(Phase.BRINGING_UP)
+    story.health["1.0.0"] = SILENT
+    story.settled()
+    assert story.status.active_version == "1.1.0"
 
 
 def test_a_job_is_told_what_it_works_for_and_reads_its_secret_itself() -> None:

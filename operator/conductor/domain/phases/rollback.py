@@ -17,7 +17,7 @@ from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import standby_replicas, trouble
+from conductor.domain.pods import ending, standby_replicas, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap, leads_to, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
@@ -192,5 +192,5 @@ def _remove_candidate(context: Context) -> Situation | None:
     if objects:
         return Acting(delete(s, objects), Reason.DRAINING, f"removing {to.version}")
     if left := s.pods_of(to.hash):
-        return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
+        return ending(s, left, Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
     return None
