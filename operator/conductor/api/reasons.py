@@ -57,6 +57,7 @@ class Reason(StrEnum):
     ACTIVE_NOT_SERVING = "ActiveNotServing"
     ACTIVE_UNHEALTHY = "ActiveUnhealthy"
     RAMP_PORTS_DIFFER = "RampPortsDiffer"
+    JOB_POD_MISSING = "JobPodNotCreated"
     JOB_CANNOT_START = "JobCannotStart"
     INSPECT_FAILED = "InspectFailed"
     EXPAND_FAILED = "ExpandFailed"

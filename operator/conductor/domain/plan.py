@@ -40,7 +40,13 @@ from conductor.domain.snapshot import Snapshot
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
 _WARNED = frozenset(
-    {Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT, Reason.ACTIVE_NOT_SERVING}
+    {
+        Reason.JOB_POD_MISSING,
+        Reason.NO_DATA,
+        Reason.PROMETHEUS_ERROR,
+        Reason.RECEIPTS_NOT_KEPT,
+        Reason.ACTIVE_NOT_SERVING,
+    }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
 _SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})

@@ -104,6 +104,8 @@ class JobState:
     waiting_reason: str = ""
     leaving_at: datetime | None = None
     digest: str = ""
+    #: It has not ended, and there is no pod of it.
+    podless: bool = False
 
     @property
     def ended(self) -> bool:

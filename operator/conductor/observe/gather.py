@@ -6,7 +6,7 @@ best, and may only say that there is nothing to do (`domain.trust`).
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -17,6 +17,7 @@ from conductor.api.parse import parse_spec, parse_status
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
+from conductor.domain.phases.jobs import podless
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.snapshot import (
     HealthSample,
@@ -92,6 +93,11 @@ def gather(
     traffic = read_traffic_config_map(kube, namespace, config_map)
     present = frozenset(_of(values, "ConfigMap", Named))
 
+    jobs = _jobs(values)
+    for stuck in [job for job in jobs.values() if podless(job, now)]:
+        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={stuck.name}")
+        jobs[stuck.name] = replace(stuck, message=read.refusal(events))
+
     answers = _Answers()
     candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
     if status.phase in _PREFLIGHT and candidate is not None:
@@ -108,6 +114,7 @@ def gather(
         revisions,
         values,
         services=services,
+        jobs=jobs,
         traffic=traffic,
         answers=answers,
         samples=samples,
@@ -144,6 +151,7 @@ def glance(
         revisions,
         values,
         services=_of(values, "Service", ServiceState),
+        jobs=_jobs(values),
         traffic=note.found,
         answers=_Answers(),
         samples=samples,
@@ -178,6 +186,7 @@ def _snapshot(
     values: Values,
     *,
     services: Mapping[str, ServiceState],
+    jobs: Mapping[str, JobState],
     traffic: TrafficConfigMap | None,
     answers: _Answers,
     samples: Samples,
@@ -186,7 +195,6 @@ def _snapshot(
     new_upgrades: bool,
 ) -> Snapshot:
     metadata = release["metadata"]
-    job_pods = _of(values, "Pod", JobPod).values()
     return Snapshot(
         now=now,
         name=metadata["name"],
@@ -209,7 +217,7 @@ def _snapshot(
         pods=tuple(_of(values, "Pod", Pod).values()),
         services=services,
         endpoints=read.joined(_of(values, "EndpointSlice", Slice).values()),
-        jobs={name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()},
+        jobs=jobs,
         config_maps=frozenset(_of(values, "ConfigMap", Named)),
         missing_config_maps=answers.missing_config_maps,
         traffic_config_map=traffic,
@@ -226,6 +234,11 @@ def _of(values: Values, kind: str, type_: type[_V]) -> dict[str, _V]:
     """Values of one kind in the order of their names, as the API server lists them."""
     found = values.get(kind, {})
     return {name: cast("_V", found[name]) for name in sorted(found) if isinstance(found[name], type_)}
+
+
+def _jobs(values: Values) -> dict[str, JobState]:
+    job_pods = _of(values, "Pod", JobPod).values()
+    return {name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()}
 
 
 def _revisions(parsed: Parsed, values: Values) -> Revisions:

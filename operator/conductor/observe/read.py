@@ -233,7 +233,15 @@ def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
         started=any(item.ran for item in own) or (state.ended and not own),
         waiting_reason=next((item.waiting_reason for item in own if item.waiting_reason), ""),
         leaving_at=next((item.leaving_at for item in own if item.leaving_at), None),
+        podless=not own and not state.ended,
     )
+
+
+def refusal(events: Iterable[Object]) -> str:
+    """What the newest of a Job's Events says of why its pod was not created; empty where none says anything."""
+    said = [item for item in events if item.get("reason") == "FailedCreate"]
+    newest = max(said, key=lambda item: item["metadata"].get("creationTimestamp") or "", default=None)
+    return str(newest.get("note") or "")[:400] if newest is not None else ""
 
 
 def _ran(pod: Object) -> bool:

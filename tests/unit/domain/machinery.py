@@ -46,6 +46,13 @@ class Stuck:
     waiting: str
 
 
+@dataclass(frozen=True)
+class Podless:
+    """A Job of which no pod can be created, with what its controller says of that."""
+
+    said: str
+
+
 @dataclass
 class Machinery:
     """Controllers, scheduler, kubelet."""
@@ -55,7 +62,7 @@ class Machinery:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
     #: `exitCode` is the container's; `silent`: its pod was ended before it could say anything.
-    jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
+    jobs: dict[str, list[Mapping[str, Any] | Stuck | Podless | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
     #: Pods that nobody ends: their node is dead.
@@ -177,6 +184,11 @@ class Machinery:
         verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
         answers = self.jobs.get(verb, [{"state": STATES[verb], "message": f"{verb} is done"}])
         answer = answers[min(attempt, len(answers)) - 1]
+        if isinstance(answer, Podless):
+            event = {"reason": "FailedCreate", "note": answer.said, "metadata": {"name": f"{name}.1"}}
+            if self.kube.get("Event", self.namespace, f"{name}.1") is None:
+                self.kube.put("Event", self.namespace, event | {"regarding": {"kind": "Job", "name": name}})
+            return
         if isinstance(answer, Stuck):
             self._job_pod(job, {"waiting": {"reason": answer.waiting, "message": "as scripted"}})
             return

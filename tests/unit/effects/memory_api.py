@@ -69,6 +69,8 @@ class MemoryKube(Kube):
         items = [
             self._by_kind[kind][key] for key in self._keys(kind) if namespace is None or key[1] == namespace
         ]
+        if fields:
+            items = [item for item in items if _chosen(item, fields)]
         if not wanted:
             return items
         return [item for item in items if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
@@ -256,6 +258,18 @@ def merged(found: Object, change: Mapping[str, Any]) -> Object:
         else:
             result[key] = value
     return result
+
+
+def _chosen(item: Object, fields: str) -> bool:
+    """Whether an object matches a field selector, of equalities only."""
+    for pair in fields.split(","):
+        path, wanted = pair.split("=", 1)
+        node: Any = item
+        for part in path.split("."):
+            node = (node or {}).get(part)
+        if node != wanted:
+            return False
+    return True
 
 
 def _same(former: Object, new: Object) -> bool:
