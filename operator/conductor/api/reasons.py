@@ -20,6 +20,7 @@ class Reason(StrEnum):
     HANDING_OVER = "HandingOverWorkers"
     SHEDDING = "Shedding"
     SOAKING = "Soaking"
+    STANDBY_EDITED = "StandbyEdited"
     RAMPING = "HoldingRampStep"
     PROVING_SILENCE = "ProvingSilence"
     DRAINING = "Draining"

@@ -143,6 +143,8 @@ class UpgradeStatus(StatusModel):
     stays: bool = False
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
+    #: Which template of each Deployment of the former version ran at the switch: that is what a rollback goes back to.
+    standby_rollouts: dict[str, Short] = Field(default_factory=dict)
     failure: Failure | None = None
     intent: Intent | None = None
     timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)

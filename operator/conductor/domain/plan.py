@@ -45,6 +45,7 @@ _WARNED = frozenset(
         Reason.NO_DATA,
         Reason.PROMETHEUS_ERROR,
         Reason.RECEIPTS_NOT_KEPT,
+        Reason.STANDBY_EDITED,
         Reason.ACTIVE_NOT_SERVING,
     }
 )

@@ -51,6 +51,8 @@ class Workload:
     observed: bool
     resource_version: str = ""
     epoch: int = -1
+    #: Which template of it runs, as its controller counts them; a scaling is none.
+    rollout: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
 
 Object = Mapping[str, Any]
+_ROLLOUT = "deployment.kubernetes.io/revision"
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
 #: What kubelet calls a container that its runtime could not start.
@@ -64,6 +65,7 @@ def workload(obj: Object) -> Workload | None:
         observed=status.get("observedGeneration", 0) >= obj["metadata"].get("generation", 0),
         resource_version=obj["metadata"].get("resourceVersion", ""),
         epoch=epoch(obj),
+        rollout=(obj["metadata"].get("annotations") or {}).get(_ROLLOUT, ""),
     )
 
 

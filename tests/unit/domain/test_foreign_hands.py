@@ -81,6 +81,32 @@ def test_a_reversion_whose_answer_died_with_its_leader_counts_once() -> None:
     assert story.serving() == {"1.0.0"}
 
 
+def edit_template(story: Story, name: str, rollout: str) -> None:
+    """Somebody edits a template; its controller counts that."""
+    counted = {"metadata": {"annotations": {"deployment.kubernetes.io/revision": rollout}}}
+    story.kube.edit("Deployment", NAMESPACE, name, counted)
+
+
+def test_an_edit_of_the_standby_is_said_before_a_rollback_uses_it() -> None:
+    story = installed(spec("1.0.0", soak="60s"))
+    [standby] = [item["metadata"]["name"] for item in story.kube.list("Deployment", NAMESPACE)]
+    edit_template(story, standby, "2")
+    story.apply(spec("1.1.0", soak="60s"))
+    story.until(Phase.SOAKING).wait(25)
+    assert story.status.reason == Reason.SOAKING, "users were on that until the switch"
+
+    edit_template(story, standby, "3")
+    story.wait(2)
+    assert story.status.reason == Reason.STANDBY_EDITED
+    assert f"template of Deployment {standby}" in story.status.message
+    events = [item["reason"] for item in story.kube.list("Event", NAMESPACE)]
+    assert events.count(Reason.STANDBY_EDITED) == 1
+
+    story.annotate(names.ANNOTATION_ROLLBACK, story.upgrade.id)
+    story.until(lambda: story.serving() == {"1.0.0"})
+    assert any("nobody has proven that" in line for line in story.log[-10:])
+
+
 def test_a_dispute_ends_when_the_service_is_as_it_should_be() -> None:
     story = installed(spec("1.0.0"))
     kept = story.kube.get("Service", NAMESPACE, "mc-api")

@@ -15,6 +15,7 @@ from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
+from conductor.domain.phases.standby import edited
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import ending, standby_replicas, trouble
@@ -44,7 +45,9 @@ def rolling_back(context: Context) -> Situation:
         return Acting(
             switch_to(context.s, target),
             Reason.SWITCHING,
-            f"pointing all Services back at {target.version}",
+            "; ".join(
+                part for part in (f"pointing all Services back at {target.version}", edited(context)) if part
+            ),
             {"switched_back_at": context.s.now, "serving": upgrade.from_colour},
         )
     if upgrade.switched_back_at is None:
