@@ -26,6 +26,6 @@ def edited(context: Context) -> str:
         return ""
     return (
         f"the template of Deployment {', '.join(changed)}, which a rollback goes back to, was changed by somebody "
-        f"since the switch, and nobody has proven that. Put it back as it was, or delete the Deployment: a rollback makes "
-        f"it again as {context.upgrade.from_} was recorded"
+        "since the switch, and nobody has proven that. Put it back as it was, or delete the Deployment: a rollback "
+        f"makes it again as {context.upgrade.from_} was recorded"
     )
