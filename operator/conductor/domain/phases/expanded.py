@@ -16,7 +16,7 @@ from conductor.domain.verdicts import judge
 
 #: A sample comes after two seconds, or not at all; a migration does not wait for longer than it takes Prometheus to
 #: be given up.
-_BASELINE_PATIENCE = timedelta(seconds=8)
+_BASELINE_PATIENCE = timedelta(seconds=4)
 
 
 def before_expanding(context: Context) -> Waiting | dict[str, Any]:
