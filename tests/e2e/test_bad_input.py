@@ -276,12 +276,11 @@ def test_an_expand_job_that_fails(blue: Blue) -> None:
 
 
 def test_an_expand_job_whose_pod_the_quota_refuses(blue: Blue) -> None:
-    present = len(blue.kube.objects("Pod", blue.namespace))
     quota = {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "no-more-pods"},
-        "spec": {"hard": {"pods": str(present)}},
+        "spec": {"hard": {"pods": "0"}},
     }
     blue.kube.apply_all([quota], namespace=blue.namespace)
     migrations = {

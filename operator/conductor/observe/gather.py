@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from conductor.adapters.kube import ApiError, Kube
@@ -95,8 +96,7 @@ def gather(
 
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
-        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={stuck.name}")
-        jobs[stuck.name] = replace(stuck, message=read.refusal(events))
+        jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
 
     answers = _Answers()
     candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
@@ -239,6 +239,18 @@ def _of(values: Values, kind: str, type_: type[_V]) -> dict[str, _V]:
 def _jobs(values: Values) -> dict[str, JobState]:
     job_pods = _of(values, "Pod", JobPod).values()
     return {name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()}
+
+
+def _refusal(kube: Kube, namespace: str, job: str) -> str:
+    """Why no pod of the Job is created, as its Events say; empty where they may not be read."""
+    try:
+        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={job}")
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        # The image may be newer than the chart, and with it than the rights.
+        return ""
+    return read.refusal(events)
 
 
 def _revisions(parsed: Parsed, values: Values) -> Revisions:
