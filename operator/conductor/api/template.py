@@ -16,7 +16,7 @@ JsonObject = dict[str, Any]
 class _Shape(BaseModel):
     """Strict about what is read here, and silent about everything else."""
 
-    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="allow", strict=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class _Named(_Shape):

@@ -20,6 +20,7 @@ from conductor.api.status import (
     UpgradeStatus,
     VerdictStatus,
 )
+from conductor.domain.colours import all_on, shared
 from conductor.domain.conditions import conditions
 from conductor.domain.dispute import through_claim
 from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
@@ -194,7 +195,7 @@ def _recognise(s: Snapshot, situation: Recognising) -> Plan:
             "active_revision": situation.revision,
             "active_version": situation.version,
             "last_good_revision": situation.revision,
-            "traffic": _all_on(s, situation.colour) if situation.colour else s.status.traffic,
+            "traffic": all_on(s, situation.colour) if situation.colour else s.status.traffic,
             "reason": situation.reason,
             "message": situation.message,
         }
@@ -257,7 +258,7 @@ def _end(s: Snapshot, situation: Ending) -> Plan:
             "active_revision": upgrade.from_revision,
             "active_version": upgrade.from_,
             "standby_revision": "",
-            "traffic": _all_on(s, colour) if colour else s.status.traffic,
+            "traffic": all_on(s, colour) if colour else s.status.traffic,
         }
     if succeeded:
         update["last_good_revision"] = upgrade.to_revision
@@ -296,9 +297,9 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
             update[key] = changes.pop(key)
     serving = changes.pop("serving", None)
     if serving is not None:
-        update["traffic"] = _shared(status, serving, 100).model_copy(update={"current": serving})
+        update["traffic"] = shared(status, serving, 100).model_copy(update={"current": serving})
     if "green_share" in changes and status.upgrade is not None:
-        update["traffic"] = _shared(status, status.upgrade.to_colour, changes.pop("green_share"))
+        update["traffic"] = shared(status, status.upgrade.to_colour, changes.pop("green_share"))
     if status.upgrade is not None and changes:
         verdict = changes.get("last_verdict")
         former = status.upgrade.last_verdict
@@ -310,11 +311,6 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
 
 def _same_news(former: VerdictStatus, verdict: VerdictStatus) -> bool:
     return former.verdict is verdict.verdict and verdict.at - former.at < _VERDICT_REFRESH
-
-
-def _shared(status: ReleaseStatus, gaining: Colour, percent: int) -> Any:
-    share = {str(gaining): percent, str(gaining.other): 100 - percent}
-    return status.traffic.model_copy(update=share)
 
 
 def _enter(s: Snapshot, status: ReleaseStatus, phase: Phase) -> ReleaseStatus:
@@ -358,21 +354,10 @@ def _closed(timeline: tuple[TimelineEntry, ...], now: datetime) -> tuple[Timelin
 def _converged(s: Snapshot, status: ReleaseStatus, upgrade: UpgradeStatus) -> ReleaseStatus:
     return status.model_copy(
         update={
-            "traffic": _all_on(s, upgrade.to_colour).model_copy(update={"switched_at": upgrade.switched_at}),
+            "traffic": all_on(s, upgrade.to_colour).model_copy(update={"switched_at": upgrade.switched_at}),
             "active_revision": upgrade.to_revision,
             "active_version": upgrade.to,
             "standby_revision": upgrade.from_revision,
-        }
-    )
-
-
-def _all_on(s: Snapshot, colour: Colour) -> Any:
-    return s.status.traffic.model_copy(
-        update={
-            "current": colour,
-            "blue": 100 if colour is Colour.BLUE else 0,
-            "green": 100 if colour is Colour.GREEN else 0,
-            "converged_at": s.now,
         }
     )
 

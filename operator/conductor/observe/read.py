@@ -302,6 +302,8 @@ def revision(obj: Object) -> Revision | None:
     if not isinstance(spec, ReleaseSpec):
         return None
     try:
-        return Revision(hash=data.get("hash"), spec=spec, pinned=data.get("pinned") or ())
+        return Revision.model_validate(
+            {"hash": data.get("hash"), "spec": spec, "pinned": data.get("pinned") or ()}
+        )
     except ValidationError:
         return None

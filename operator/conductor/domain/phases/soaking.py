@@ -40,8 +40,8 @@ def soaking(context: Context) -> Situation:
     until = (upgrade.switched_at or upgrade.phase_started_at) + context.spec.soak
     if s.now < until:
         open_ = f"{context.to.version} serves, rollback window open"
-        if found := edited(context):
-            return Waiting(Reason.STANDBY_EDITED, f"{open_}; {found}", until, changes=seen)
+        if changed := edited(context):
+            return Waiting(Reason.STANDBY_EDITED, f"{open_}; {changed}", until, changes=seen)
         return Waiting(Reason.SOAKING, open_, until, changes=seen)
     if verdict.verdict is not Verdict.HEALTHY:
         if context.spec.traffic.switch_health.no_data is NoDataPolicy.ROLLBACK:
