@@ -37,6 +37,7 @@ from conductor.domain.situation import (
     Waiting,
 )
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.standing import standing_colour
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
@@ -159,7 +160,7 @@ def _advance(s: Snapshot, situation: Advancing) -> Plan:
 def _start(s: Snapshot, situation: Starting) -> Plan:
     sequence = s.status.sequence + 1
     serving = s.status.traffic.current
-    first = _standing_colour(s, situation.revision) or (s.spec.traffic.current if s.spec else Colour.BLUE)
+    first = standing_colour(s, situation.revision) or (s.spec.traffic.current if s.spec else Colour.BLUE)
     upgrade = UpgradeStatus(
         id=upgrade_id(s.uid, sequence),
         sequence=sequence,
@@ -201,12 +202,6 @@ def _recognise(s: Snapshot, situation: Recognising) -> Plan:
         }
     )
     return _finish(s, status, again=True, announcements=(Announcement(situation.reason, situation.message),))
-
-
-def _standing_colour(s: Snapshot, revision: str) -> Colour | None:
-    """The colour in which pods of that revision stand already: a release that was deleted is installed again."""
-    found = [workload for workload in s.workloads if workload.revision == revision]
-    return max(found, key=lambda workload: workload.replicas).colour if found else None
 
 
 def _fail(s: Snapshot, situation: Failing) -> Plan:

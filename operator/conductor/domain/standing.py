@@ -6,6 +6,7 @@ record says what it is; where they do not say it plainly, a person has to.
 
 from conductor.api import names
 from conductor.api.reasons import Reason
+from conductor.api.spec import Colour
 from conductor.domain.revision import Revision
 from conductor.domain.routing import pointing_at
 from conductor.domain.situation import Recognising, Waiting
@@ -66,3 +67,9 @@ def _unclear(s: Snapshot, led: list[ServiceState]) -> Waiting:
         f"{names.LABEL_RELEASE}={s.name}",
         stalled=True,
     )
+
+
+def standing_colour(s: Snapshot, revision: str) -> Colour | None:
+    """The colour in which pods of that revision stand already: a release that was deleted is installed again."""
+    found = [workload for workload in s.workloads if workload.revision == revision]
+    return max(found, key=lambda workload: workload.replicas).colour if found else None
