@@ -19,7 +19,8 @@ from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import API_VERSION, KIND, Release
 from harness.waiting import condition_of, poll, wait_for_objects
 
-CRD = "controlplanereleases.maestro-conductor.io"
+GROUP = "maestro-conductor.io"
+CRD = f"controlplanereleases.{GROUP}"
 OPTIONS = PodinfoOptions(replicas=2, window="10s", bring_up="90s", verify="60s")
 #: Fewer verification requests than in production: how sure a verdict is, is not what is tested here.
 GOOD = changed(podinfo.release_spec(OLD_VERSION, OPTIONS), traffic__switchHealth__missRate=0.05)
@@ -277,3 +278,26 @@ def test_an_expand_job_that_fails(blue: Blue) -> None:
     assert_stalled(blue.release, *says)
     assert password not in str(blue.release.read())
     assert password not in str(blue.release.events())
+
+
+def test_an_expand_job_whose_pod_the_quota_refuses(blue: Blue) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "no-more-pods"},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    blue.kube.apply_all([quota], namespace=blue.namespace)
+    migrations = {
+        "image": "localhost/mc-migrations:1.1.0",
+        "databaseSecretRef": {"name": "database", "key": "url"},
+    }
+    blue.release.apply(changed(UPGRADE, migrations=migrations))
+    assert_event(blue.release, "JobPodNotCreated", "spec.migrations", "exceeded quota: no-more-pods")
+    told = blue.release.status()
+    assert told["reason"] == "JobPodNotCreated"
+
+    blue.release.apply(GOOD)
+    blue.release.wait_settled(OLD_VERSION)
+    assert blue.kube.objects("Job", blue.namespace, labels=f"{GROUP}/upgrade={told['upgrade']['id']}") == []
+    assert blue.kube.delete("ResourceQuota", "no-more-pods", blue.namespace)

@@ -41,6 +41,7 @@ ROLE_PREVIEW = "preview"
 ROLE_SERVING = "serving"
 ROLE_MIGRATION = "migration"
 ROLE_PINNED = "pinned-config"
+ROLE_TRAFFIC = "traffic"
 
 HASH_LENGTH = 10
 

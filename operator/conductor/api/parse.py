@@ -13,6 +13,7 @@ from conductor.api.status import ReleaseStatus
 from conductor.api.urls import UrlPatterns
 
 _VALUE_LIMIT = 80
+_NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def _finding(raw: Mapping[str, Any], item: Any) -> Finding:
     field, value = _field(path), _short(found)
     if kind == "extra_forbidden":
         return Finding(field, value, "is not a known field; " + _suggestion(path))
+    if kind in _NO_OBJECT:
+        return Finding(field, value, "is not an object; write its fields as key: value")
     if kind == "value_error":
         return Finding(field, value if path else "", str(item["ctx"]["error"]))
     return Finding(field, value, f"is not valid: {item['msg'][0].lower()}{item['msg'][1:]}; correct it")

@@ -8,12 +8,13 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from conductor.api.durations import Duration, format_duration
+from conductor.api.template import PodTemplate
 
 #: https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string, without build metadata
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
@@ -23,7 +24,6 @@ DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max
 ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=55)]
 Text = Annotated[str, StringConstraints(max_length=2048)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
-JsonObject = dict[str, Any]
 
 
 def semantic(version: str) -> str:
@@ -69,7 +69,7 @@ class Component(Model):
     replicas: int = Field(default=1, ge=1, le=1000)
     handover: Handover | None = None
     services: tuple[ComponentService, ...] = Field(default=(), max_length=8)
-    template: JsonObject
+    template: PodTemplate
 
     @model_validator(mode="after")
     def _services_or_handover(self) -> Self:

@@ -82,6 +82,7 @@ class TrafficStatus(StatusModel):
     converged_at: Instant | None = None
     reversions: int = 0
     #: Resource versions that the last switch was decided on, by Service: where one has not moved, nobody changed it.
+    #: A new leader's claim moves it; its epoch stands here then.
     intended: dict[str, Short] = Field(default_factory=dict)
 
 
@@ -136,10 +137,14 @@ class UpgradeStatus(StatusModel):
     switched_back_at: Instant | None = None
     took_traffic: bool = False
     expanded: bool = False
+    #: How the active colour did before the expand step; none where nobody looked.
+    active_before: Verdict | None = None
     hotfix: bool = False
     stays: bool = False
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
+    #: Which template of each Deployment of the former version ran at the switch: that is what a rollback goes back to.
+    standby_rollouts: dict[str, Short] = Field(default_factory=dict)
     failure: Failure | None = None
     intent: Intent | None = None
     timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)

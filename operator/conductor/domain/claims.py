@@ -2,7 +2,8 @@
 
 Every write of ours is valid only against the resource version that was read. A claim writes the new epoch on
 the object and so moves that version; a former leader that was suspended with a write in its hand finds it
-refused when it wakes. What is created is not claimed: a creation cannot change what runs.
+refused when it wakes. What is created is not claimed: a creation cannot change what runs. Any other epoch than our
+own is claimed, a higher one too: where somebody deleted the Lease, counting may have begun anew.
 """
 
 from conductor.api import names
@@ -23,22 +24,22 @@ def unclaimed(s: Snapshot) -> tuple[Claim, ...]:
     found = [
         Claim("Service", service.name, service.resource_version)
         for service in sorted(s.services.values(), key=lambda service: service.name)
-        if service.release == s.name and service.role == names.ROLE_SERVING and service.epoch < s.epoch
+        if service.release == s.name and service.role == names.ROLE_SERVING and service.epoch != s.epoch
     ]
     if s.status.epoch == s.epoch:
         return tuple(found)
     found += [
         Claim("Deployment", workload.name, workload.resource_version)
         for workload in sorted(s.workloads, key=lambda workload: workload.name)
-        if workload.epoch < s.epoch
+        if workload.epoch != s.epoch
     ]
     config_map = s.traffic_config_map
-    if config_map is not None and config_map.epoch < s.epoch:
+    if config_map is not None and config_map.epoch != s.epoch:
         found.append(Claim("ConfigMap", config_map.name, config_map.resource_version))
     if s.status.phase in _PODS_IN_HAND:
         found += [
             Claim("Pod", pod.name, pod.resource_version)
             for pod in sorted(s.pods, key=lambda pod: pod.name)
-            if pod.epoch < s.epoch and not pod.terminating
+            if pod.epoch != s.epoch and not pod.terminating
         ]
     return tuple(found)

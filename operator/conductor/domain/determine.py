@@ -21,7 +21,7 @@ from conductor.domain.adoption import (
 )
 from conductor.domain.claims import unclaimed
 from conductor.domain.commands import commanded, refused
-from conductor.domain.dispute import put_back
+from conductor.domain.dispute import moved_again, put_back
 from conductor.domain.effects import (
     ClaimObjects,
     DeleteObjects,
@@ -55,6 +55,7 @@ from conductor.domain.situation import (
     Waiting,
 )
 from conductor.domain.snapshot import Snapshot, policy
+from conductor.domain.standing import standing
 from conductor.domain.versioned import delete, publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
@@ -196,6 +197,7 @@ def _reverted(context: Context) -> Situation | None:
         return None
     if s.status.phase in AFTER_SWITCH:
         dispute = put_back(s, context.to)
+        dispute = moved_again(dispute, s.now) if dispute is not None else None
     elif s.status.phase in BEFORE_SWITCH and not (
         s.status.phase is Phase.RAMPING and context.upgrade.took_traffic
     ):
@@ -215,6 +217,8 @@ def _steady(s: Snapshot) -> Situation:
         return _active_unknown(s)
     if (taken := adoption(s, active)) is not None:
         return taken
+    if (found := standing(s)) is not None:
+        return found
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
     if (contract := committed(s)) is not None:

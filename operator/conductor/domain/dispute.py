@@ -4,17 +4,20 @@ A person who has settled it may say so by `retry`: it is answered twice more the
 """
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
+from datetime import datetime
 
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.domain.effects import ServicePatch, SwitchServices
+from conductor.domain.effects import ClaimObjects, ServicePatch, SwitchServices
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Situation, Waiting
-from conductor.domain.snapshot import Snapshot
+from conductor.domain.snapshot import ServiceState, Snapshot
 
 #: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
 MAX_REVERSIONS = 2
+_CLAIMED = "claimed in epoch "
 
 
 def put_back(s: Snapshot, active: Revision) -> Situation | None:
@@ -58,6 +61,13 @@ def put_back(s: Snapshot, active: Revision) -> Situation | None:
     )
 
 
+def moved_again(dispute: Situation, now: datetime) -> Situation:
+    """Users were on the losing colour meanwhile: what was proven and shed since the switch is so no more."""
+    if not isinstance(dispute, Acting):
+        return dispute
+    return replace(dispute, changes={**dispute.changes, "switched_at": now, "served": {}})
+
+
 def undone(s: Snapshot, revision: Revision) -> bool:
     """Whether somebody undid a switch to that revision; False where a crash or a conflict kept it from being made."""
     return not missing_services(s, revision) and _by_others(s, _astray(s, revision))
@@ -67,9 +77,25 @@ def _astray(s: Snapshot, revision: Revision) -> list[ServicePatch]:
     return [patch for patch in switch_to(s, revision).patches if patch.selector != patch.former_selector]
 
 
+def through_claim(s: Snapshot, claims: ClaimObjects) -> dict[str, str]:
+    """What was intended and not done yet, told by the epoch of a claim that moves the version it was told by."""
+    claimed = {claim.name for claim in claims.claims if claim.kind == "Service"}
+    return {
+        name: f"{_CLAIMED}{claims.epoch}"
+        if name in claimed and (state := s.services.get(name)) is not None and _still(state, version)
+        else version
+        for name, version in s.status.traffic.intended.items()
+    }
+
+
+def _still(state: ServiceState, intended: str | None) -> bool:
+    """Whether nobody but a claim of ours touched the Service since the last switch was decided."""
+    return intended in (state.resource_version, f"{_CLAIMED}{state.epoch}")
+
+
 def _by_others(s: Snapshot, astray: Sequence[ServicePatch]) -> bool:
     intended = s.status.traffic.intended
-    if all(intended.get(patch.service) == patch.resource_version for patch in astray):
+    if all(_still(s.services[patch.service], intended.get(patch.service)) for patch in astray):
         return False
     owners = {manager for patch in astray for manager in s.services[patch.service].managers}
     return owners != {names.FIELD_MANAGER}

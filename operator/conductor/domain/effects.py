@@ -179,6 +179,8 @@ class PublishColour(Effect):
     colour: str
     exists: bool
     resource_version: str | None = None
+    #: Put on one that we make; a user's own keeps those that it has.
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:

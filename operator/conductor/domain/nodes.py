@@ -54,7 +54,8 @@ def question(s: Snapshot) -> str:
     listed = {
         endpoint.pod for _, service in services_of(target) for endpoint in s.endpoints.get(service.name, ())
     }
-    return "" if gone & listed else f"{upgrade.id}/{losing}"
+    # Whoever is sent to the losing revision once more has to be seen to leave it once more.
+    return "" if gone & listed else f"{upgrade.id}/{losing}/{since.isoformat(timespec='milliseconds')}"
 
 
 def unless_followed(s: Snapshot, losing: Revision, reason: Reason) -> Waiting | None:

@@ -108,7 +108,7 @@ def _claimed(s: Snapshot, subject: str) -> bool:
     found |= {f"Pod/{pod.name}": pod.epoch for pod in s.pods}
     if s.traffic_config_map is not None:
         found[f"ConfigMap/{s.traffic_config_map.name}"] = s.traffic_config_map.epoch
-    return all(found.get(name, -1) >= int(epoch) for name in objects.split(","))
+    return all(found.get(name) == int(epoch) for name in objects.split(","))
 
 
 def _finalizer(s: Snapshot, subject: str) -> bool:

@@ -20,7 +20,9 @@ from conductor.api.status import (
     UpgradeStatus,
     VerdictStatus,
 )
+from conductor.domain.colours import all_on, shared
 from conductor.domain.conditions import conditions
+from conductor.domain.dispute import through_claim
 from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
 from conductor.domain.situation import (
     Acting,
@@ -35,12 +37,20 @@ from conductor.domain.situation import (
     Waiting,
 )
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.standing import standing_colour
 from conductor.domain.timeline import closed, enter
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
 _WARNED = frozenset(
-    {Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.RECEIPTS_NOT_KEPT, Reason.ACTIVE_NOT_SERVING}
+    {
+        Reason.JOB_POD_MISSING,
+        Reason.NO_DATA,
+        Reason.PROMETHEUS_ERROR,
+        Reason.RECEIPTS_NOT_KEPT,
+        Reason.STANDBY_EDITED,
+        Reason.ACTIVE_NOT_SERVING,
+    }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
 _SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})
@@ -124,6 +134,8 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
     update: dict[str, Any] = {"reversions": reversions}
     if isinstance(situation.effect, SwitchServices):
         update["intended"] = {patch.service: patch.resource_version for patch in situation.effect.patches}
+    if isinstance(situation.effect, ClaimObjects):
+        update["intended"] = through_claim(s, situation.effect)
     traffic = status.traffic.model_copy(update=update)
     status = status.model_copy(
         update={"reason": situation.reason, "message": situation.message, "traffic": traffic}
@@ -148,7 +160,7 @@ def _advance(s: Snapshot, situation: Advancing) -> Plan:
 def _start(s: Snapshot, situation: Starting) -> Plan:
     sequence = s.status.sequence + 1
     serving = s.status.traffic.current
-    first = _standing_colour(s, situation.revision) or (s.spec.traffic.current if s.spec else Colour.BLUE)
+    first = standing_colour(s, situation.revision) or (s.spec.traffic.current if s.spec else Colour.BLUE)
     upgrade = UpgradeStatus(
         id=upgrade_id(s.uid, sequence),
         sequence=sequence,
@@ -187,18 +199,12 @@ def _recognise(s: Snapshot, situation: Recognising) -> Plan:
             "standby_revision": "",
             # What was refused until now may have been refused for want of consent.
             "failed_digest": "" if situation.revision else s.status.failed_digest,
-            "traffic": _all_on(s, situation.colour) if situation.colour else TrafficStatus(),
+            "traffic": all_on(s, situation.colour) if situation.colour else TrafficStatus(),
             "reason": situation.reason,
             "message": situation.message,
         }
     )
     return _finish(s, status, again=True, announcements=(Announcement(situation.reason, situation.message),))
-
-
-def _standing_colour(s: Snapshot, revision: str) -> Colour | None:
-    """The colour in which pods of that revision stand already: a release that was deleted is installed again."""
-    found = [workload for workload in s.workloads if workload.revision == revision]
-    return max(found, key=lambda workload: workload.replicas).colour if found else None
 
 
 def _fail(s: Snapshot, situation: Failing) -> Plan:
@@ -250,7 +256,7 @@ def _end(s: Snapshot, situation: Ending) -> Plan:
             "active_revision": upgrade.from_revision,
             "active_version": upgrade.from_,
             "standby_revision": "",
-            "traffic": _all_on(s, colour) if colour else s.status.traffic,
+            "traffic": all_on(s, colour) if colour else s.status.traffic,
         }
     if succeeded:
         update["last_good_revision"] = upgrade.to_revision
@@ -289,9 +295,9 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
             update[key] = changes.pop(key)
     serving = changes.pop("serving", None)
     if serving is not None:
-        update["traffic"] = _shared(status, serving, 100).model_copy(update={"current": serving})
+        update["traffic"] = shared(status, serving, 100).model_copy(update={"current": serving})
     if "green_share" in changes and status.upgrade is not None:
-        update["traffic"] = _shared(status, status.upgrade.to_colour, changes.pop("green_share"))
+        update["traffic"] = shared(status, status.upgrade.to_colour, changes.pop("green_share"))
     if status.upgrade is not None and changes:
         verdict = changes.get("last_verdict")
         former = status.upgrade.last_verdict
@@ -313,21 +319,10 @@ def _shared(status: ReleaseStatus, gaining: Colour, percent: int) -> Any:
 def _converged(s: Snapshot, status: ReleaseStatus, upgrade: UpgradeStatus) -> ReleaseStatus:
     return status.model_copy(
         update={
-            "traffic": _all_on(s, upgrade.to_colour).model_copy(update={"switched_at": upgrade.switched_at}),
+            "traffic": all_on(s, upgrade.to_colour).model_copy(update={"switched_at": upgrade.switched_at}),
             "active_revision": upgrade.to_revision,
             "active_version": upgrade.to,
             "standby_revision": upgrade.from_revision,
-        }
-    )
-
-
-def _all_on(s: Snapshot, colour: Colour) -> Any:
-    return s.status.traffic.model_copy(
-        update={
-            "current": colour,
-            "blue": 100 if colour is Colour.BLUE else 0,
-            "green": 100 if colour is Colour.GREEN else 0,
-            "converged_at": s.now,
         }
     )
 

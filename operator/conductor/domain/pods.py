@@ -1,10 +1,12 @@
 """Hard signals from pods: why a revision cannot come up or stay up, in words that name the mend."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 from conductor.api.reasons import Reason
 from conductor.domain.revision import Revision
+from conductor.domain.situation import Waiting
 from conductor.domain.snapshot import Pod, Snapshot, served_components
 
 #: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
@@ -14,6 +16,9 @@ IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName
 _CRASH_RESTARTS = 3
 #: A pod that is not ready counts as starting for this long, as lost from then on.
 _START_PATIENCE = timedelta(seconds=30)
+#: kubelet kills what has not ended in its grace period at once; from then on its node does not answer.
+_ENDING_PATIENCE = timedelta(minutes=2)
+_SHOWN = 10
 
 
 def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
@@ -48,6 +53,22 @@ def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
             f"look at `kubectl logs {pod.name} --previous` and correct the template or the image",
         )
     return None
+
+
+def ending(s: Snapshot, pods: Sequence[Pod], reason: Reason, said: str) -> Waiting:
+    """The wait for pods that are told to go; where their node does not end them, a person has to."""
+    by = {pod.name: pod.ends_by + _ENDING_PATIENCE for pod in pods if pod.ends_by is not None}
+    overdue = sorted(name for name, until in by.items() if s.now >= until)
+    if not overdue:
+        return Waiting(reason, said, min(by.values(), default=None))
+    nodes = ", ".join(sorted({pod.node for pod in pods if pod.name in overdue and pod.node}))
+    return Waiting(
+        reason,
+        f"{said}; {', '.join(overdue[:_SHOWN])} should have ended, and node {nodes or '(none)'} does not say so. Bring "
+        "the node back, or, once its machine is known to be off, forget what ran there: kubectl delete pod "
+        f"-n {s.namespace} --force --grace-period=0 {' '.join(overdue[:_SHOWN])}",
+        stalled=True,
+    )
 
 
 def not_ready(s: Snapshot, revision: Revision) -> list[str]:

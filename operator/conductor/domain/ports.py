@@ -90,9 +90,9 @@ def _services(revision: Revision) -> Iterator[tuple[Component, ComponentService]
 
 
 def _named_port(template: Mapping[str, Any], name: str) -> int | None:
-    pod = template.get("spec", {})
-    for container in (*pod.get("containers", []), *pod.get("initContainers", [])):
-        for port in container.get("ports", []):
+    pod = template.get("spec") or {}
+    for container in (*(pod.get("containers") or []), *(pod.get("initContainers") or [])):
+        for port in container.get("ports") or []:
             if port.get("name") == name:
                 found: int | None = port.get("containerPort")
                 return found

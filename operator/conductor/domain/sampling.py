@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from conductor.api.names import preview_name
 from conductor.api.spec import ReleaseSpec
-from conductor.api.status import Phase
+from conductor.api.status import Phase, UpgradeStatus
 from conductor.domain.nodes import question
 from conductor.domain.phases.closing import SILENCE_WINDOW
 from conductor.domain.revision import Revision
@@ -16,6 +16,8 @@ from conductor.domain.verdicts import required_requests
 #: Paths that probes and scrapes use; they say nothing about users.
 _OWN_TRAFFIC = "/?(metrics|healthz|readyz|livez|-/.*)"
 _JUDGED = frozenset({Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
+#: Phases before, on and after an expand step in which the candidate answers nobody, and the active colour is judged.
+_EXPANDING = frozenset({Phase.PREFLIGHT, Phase.EXPANDING, Phase.BRINGING_UP, Phase.MIGRATING})
 #: A margin over the requests that a verdict needs: the last scrape is always a little old.
 _MARGIN = 1.3
 _LONGEST_STEM = 58
@@ -84,10 +86,14 @@ def needs(s: Snapshot) -> Needs:
     """What must be measured for the next decision; nothing in steady state."""
     upgrade = s.status.upgrade
     to = s.revision(upgrade.to_revision) if upgrade else None
-    if upgrade is None or to is None or s.status.phase not in _JUDGED:
+    if upgrade is None or to is None:
         return Needs(nodes=question(s))
     spec = policy(s, to)
     losing = s.revision(upgrade.from_revision)
+    if s.status.phase in _EXPANDING and spec.migrations is not None and losing is not None:
+        return Needs(health_question(s, losing, spec))
+    if s.status.phase not in _JUDGED:
+        return Needs(nodes=question(s))
     silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
     return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec), question(s))
 
@@ -156,12 +162,19 @@ def _fill(s: Snapshot, revision: Revision, text: str, window: timedelta) -> str:
         "release": s.name,
         "component": "|".join(component.name for component in served_components(revision)),
         "revision": revision.hash,
-        "colour": str(upgrade.to_colour) if upgrade else "",
+        "colour": _colour(upgrade, revision),
         "window": f"{int(window.total_seconds())}s",
     }
     for key, value in values.items():
         text = text.replace("{{ " + key + " }}", value).replace("{{" + key + "}}", value)
     return text
+
+
+def _colour(upgrade: UpgradeStatus | None, revision: Revision) -> str:
+    if upgrade is None:
+        return ""
+    colour = upgrade.from_colour if revision.hash == upgrade.from_revision else upgrade.to_colour
+    return str(colour) if colour is not None else ""
 
 
 def _probe_orders(s: Snapshot, to: Revision, spec: ReleaseSpec) -> tuple[ProbeOrder, ...]:

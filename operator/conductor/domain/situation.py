@@ -53,9 +53,10 @@ class Starting:
 
 @dataclass(frozen=True)
 class Recognising:
-    """What serves is another revision than the status says, and nothing has to be moved for it: one that was adopted.
+    """What serves is another revision than the status says, and nothing has to be moved for it.
 
-    No revision: nothing of this release serves any more, what was adopted is handed back.
+    One that was adopted, or that an earlier release left. No revision: nothing of this release serves any more, what
+    was adopted is handed back.
     """
 
     revision: str

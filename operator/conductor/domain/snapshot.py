@@ -33,6 +33,9 @@ class Pod:
     running: bool = True
     resource_version: str = ""
     epoch: int = -1
+    node: str = ""
+    #: Of one on its way out: when its node has ended it at the latest, if there is a node that still does.
+    ends_by: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Workload:
     #: A user made it, and it was taken over; `paused` holds its rollouts still meanwhile.
     adopted: bool = False
     paused: bool = False
+    #: Which template of it runs, as its controller counts them; a scaling is none.
+    rollout: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,8 @@ class JobState:
     waiting_reason: str = ""
     leaving_at: datetime | None = None
     digest: str = ""
+    #: It has not ended, and there is no pod of it.
+    podless: bool = False
 
     @property
     def ended(self) -> bool:
@@ -235,6 +242,8 @@ class Snapshot:
     epoch: int
     new_upgrades: bool = True
     revisions: Mapping[str, Revision] = field(default_factory=dict)
+    #: Names of ControllerRevisions that are there and that this operator cannot read.
+    unreadable_records: frozenset[str] = frozenset()
     workloads: tuple[Workload, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: Mapping[str, ServiceState] = field(default_factory=dict)

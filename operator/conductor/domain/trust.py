@@ -7,6 +7,7 @@ valid only against the release's resource version. Whatever changes a phase or t
 word that calls a person.
 """
 
+from conductor.api.reasons import Reason
 from conductor.domain.situation import Rejecting, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
 
@@ -19,7 +20,10 @@ def may_stand(s: Snapshot, situation: Situation) -> bool:
     if status.receipts is not None and status.receipts.open is not None:
         # What became of an effect is judged by what is there, not by what the watches have shown of it yet.
         return False
-    calls = isinstance(situation, Rejecting) or situation.stalled
+    # What an Event tells of a Job is read afresh, and no watch shows it.
+    calls = (
+        isinstance(situation, Rejecting) or situation.stalled or situation.reason is Reason.JOB_POD_MISSING
+    )
     if calls and (status.reason, status.message) != (situation.reason, situation.message):
         return False
     # A status that is written in an upgrade says that this leader has claimed everything.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from conductor.api import names
 from conductor.domain.effects import DeleteObjects, DeletePods, PublishColour, ScaleDeployment, SetServing
 from conductor.domain.snapshot import Pod, Snapshot, Workload
 
@@ -35,5 +36,10 @@ def set_serving(changes: Iterable[tuple[Pod, bool]]) -> SetServing:
 def publish(s: Snapshot, config_map: str, colour: str) -> PublishColour:
     found = s.traffic_config_map
     return PublishColour(
-        config_map, colour, found is not None, found.resource_version if found is not None else None
+        config_map,
+        colour,
+        found is not None,
+        found.resource_version if found is not None else None,
+        # By its label it is known for ours, and `deletionPolicy: Delete` takes it too.
+        {names.LABEL_RELEASE: s.name, names.LABEL_ROLE: names.ROLE_TRAFFIC},
     )

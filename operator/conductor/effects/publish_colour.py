@@ -20,7 +20,11 @@ def publish_colour(kube: Kube, namespace: str, effect: PublishColour) -> None:
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": effect.config_map, "namespace": namespace},
+            "metadata": {
+                "name": effect.config_map,
+                "namespace": namespace,
+                "labels": dict(effect.labels),
+            },
             "data": data,
         },
     )

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from conductor.adapters.kube import ApiError, Kube
@@ -17,6 +18,7 @@ from conductor.api.parse import parse_spec, parse_status
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
+from conductor.domain.phases.jobs import podless
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.snapshot import (
     Found,
@@ -33,7 +35,7 @@ from conductor.domain.snapshot import (
 )
 from conductor.observe import adopted, read
 from conductor.observe.cache import Cache, TrafficNote
-from conductor.observe.held import KINDS, Named, Values, value
+from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
 
@@ -95,6 +97,10 @@ def gather(
     traffic = read_traffic_config_map(kube, namespace, config_map)
     present = frozenset(_of(values, "ConfigMap", Named))
 
+    jobs = _jobs(values)
+    for stuck in [job for job in jobs.values() if podless(job, now)]:
+        jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
+
     answers = _Answers()
     candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
     if status.phase in _PREFLIGHT and candidate is not None:
@@ -119,6 +125,7 @@ def gather(
         revisions,
         {**values, "Pod": {**values["Pod"], **{pod.name: pod for pod in foreign}}} if foreign else values,
         services=services,
+        jobs=jobs,
         traffic=traffic,
         answers=answers,
         samples=samples,
@@ -160,6 +167,7 @@ def glance(
         revisions,
         values,
         services=_of(values, "Service", ServiceState),
+        jobs=_jobs(values),
         traffic=note.found,
         answers=_Answers(),
         samples=samples,
@@ -195,6 +203,7 @@ def _snapshot(
     values: Values,
     *,
     services: Mapping[str, ServiceState],
+    jobs: Mapping[str, JobState],
     traffic: TrafficConfigMap | None,
     answers: _Answers,
     samples: Samples,
@@ -204,7 +213,6 @@ def _snapshot(
     new_upgrades: bool,
 ) -> Snapshot:
     metadata = release["metadata"]
-    job_pods = _of(values, "Pod", JobPod).values()
     return Snapshot(
         now=now,
         server_now=server_now,
@@ -223,11 +231,12 @@ def _snapshot(
         epoch=epoch,
         new_upgrades=new_upgrades,
         revisions=revisions,
+        unreadable_records=frozenset(_of(values, "ControllerRevision", Unreadable)),
         workloads=tuple(_of(values, "Deployment", Workload).values()),
         pods=tuple(_of(values, "Pod", Pod).values()),
         services=services,
         endpoints=read.joined(_of(values, "EndpointSlice", Slice).values()),
-        jobs={name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()},
+        jobs=jobs,
         config_maps=frozenset(_of(values, "ConfigMap", Named)),
         missing_config_maps=answers.missing_config_maps,
         traffic_config_map=traffic,
@@ -245,6 +254,23 @@ def _of(values: Values, kind: str, type_: type[_V]) -> dict[str, _V]:
     """Values of one kind in the order of their names, as the API server lists them."""
     found = values.get(kind, {})
     return {name: cast("_V", found[name]) for name in sorted(found) if isinstance(found[name], type_)}
+
+
+def _jobs(values: Values) -> dict[str, JobState]:
+    job_pods = _of(values, "Pod", JobPod).values()
+    return {name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()}
+
+
+def _refusal(kube: Kube, namespace: str, job: str) -> str:
+    """Why no pod of the Job is created, as its Events say; empty where they may not be read."""
+    try:
+        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={job}")
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        # The image may be newer than the chart, and with it than the rights.
+        return ""
+    return read.refusal(events)
 
 
 def _revisions(parsed: Parsed, values: Values) -> Revisions:

@@ -20,7 +20,14 @@ class Named:
     name: str
 
 
-Value = Workload | Pod | JobPod | ServiceState | Slice | JobState | Record | Named
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A ControllerRevision that is there and that this operator cannot read."""
+
+    name: str
+
+
+Value = Workload | Pod | JobPod | ServiceState | Slice | JobState | Record | Named | Unreadable
 #: By kind and name.
 Values = Mapping[str, Mapping[str, Value]]
 
@@ -29,7 +36,7 @@ def value(kind: str, obj: Mapping[str, Any], parsed: Parsed) -> Value | None:
     """An object's value; None for one that no decision reads."""
     match kind:
         case "ControllerRevision":
-            return parsed.record(obj)
+            return parsed.record(obj) or Unreadable(obj["metadata"]["name"])
         case "Deployment":
             return read.workload(obj)
         case "Pod":

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from conductor.api import names
 from conductor.api.parse import parse_spec
 from conductor.api.spec import Colour, ReleaseSpec
-from conductor.domain.revision import Adopted, Revision
+from conductor.domain.revision import Revision
 from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
 
 Object = Mapping[str, Any]
+_ROLLOUT = "deployment.kubernetes.io/revision"
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
 #: What kubelet calls a container that its runtime could not start.
@@ -66,6 +67,7 @@ def workload(obj: Object) -> Workload | None:
         epoch=epoch(obj),
         adopted=names.ANNOTATION_ADOPTED in (obj["metadata"].get("annotations") or {}),
         paused=bool(obj["spec"].get("paused")),
+        rollout=(obj["metadata"].get("annotations") or {}).get(_ROLLOUT, ""),
     )
 
 
@@ -110,6 +112,10 @@ def pod(obj: Object) -> Pod | None:
         running=any("running" in (item.get("state") or {}) for item in containers),
         resource_version=obj["metadata"].get("resourceVersion", ""),
         epoch=epoch(obj),
+        node=(obj.get("spec") or {}).get("nodeName", ""),
+        ends_by=instant(obj["metadata"]["deletionTimestamp"])
+        if "deletionTimestamp" in obj["metadata"]
+        else None,
     )
 
 
@@ -231,7 +237,15 @@ def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
         started=any(item.ran for item in own) or (state.ended and not own),
         waiting_reason=next((item.waiting_reason for item in own if item.waiting_reason), ""),
         leaving_at=next((item.leaving_at for item in own if item.leaving_at), None),
+        podless=not own and not state.ended,
     )
+
+
+def refusal(events: Iterable[Object]) -> str:
+    """What the newest of a Job's Events says of why its pod was not created; empty where none says anything."""
+    said = [item for item in events if item.get("reason") == "FailedCreate"]
+    newest = max(said, key=lambda item: item["metadata"].get("creationTimestamp") or "", default=None)
+    return str(newest.get("note") or "")[:400] if newest is not None else ""
 
 
 def _ran(pod: Object) -> bool:
@@ -273,7 +287,8 @@ def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
             message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
         try:
             answer = json.loads(text) if text else None
-        except ValueError:
+        except (ValueError, RecursionError):
+            # Brackets alone, four thousand of them, are a termination message too.
             answer, message = None, text[:300]
         if isinstance(answer, dict):
             return answer, str(answer.get("message", ""))
@@ -282,15 +297,20 @@ def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
 
 def revision(obj: Object) -> Revision | None:
     """A recorded revision; one that this operator cannot read is left alone."""
-    data = obj.get("data") or {}
-    spec = parse_spec(data.get("spec") or {})
+    data = obj.get("data")
+    if not isinstance(data, Mapping) or not isinstance(data.get("spec"), Mapping):
+        return None
+    spec = parse_spec(data["spec"])
     if not isinstance(spec, ReleaseSpec):
         return None
-    adopted = data.get("adopted")
     try:
-        taken = Adopted.model_validate(adopted) if adopted else None
+        return Revision.model_validate(
+            {
+                "hash": data.get("hash"),
+                "spec": spec,
+                "pinned": data.get("pinned") or (),
+                "adopted": data.get("adopted") or None,
+            }
+        )
     except ValidationError:
         return None
-    return Revision(
-        hash=data.get("hash", ""), spec=spec, pinned=tuple(data.get("pinned") or ()), adopted=taken
-    )

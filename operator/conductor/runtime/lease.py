@@ -68,6 +68,11 @@ class Seat:
         return max(self._highest, int(self._spec.get("leaseTransitions") or 0))
 
     @property
+    def known(self) -> bool:
+        """Whether it is there, or was seen before somebody deleted it."""
+        return self._found is not None or self._highest > 0
+
+    @property
     def annotations(self) -> Mapping[str, str]:
         """As they were last seen."""
         return ((self._found or {}).get("metadata") or {}).get("annotations") or {}

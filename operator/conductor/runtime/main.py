@@ -32,7 +32,7 @@ from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.reflectors import expected, reflectors
 from conductor.runtime.samples import BackgroundSamples
-from conductor.runtime.shards import Shards
+from conductor.runtime.shards import Shards, epoch_by_clock
 from conductor.runtime.sight import Sight
 from conductor.runtime.turns import Key, Turns
 
@@ -180,6 +180,7 @@ class Operator:
             clock=time.monotonic,
             on_change=self._shards_changed,
             count=options.shards,
+            forgotten=lambda: epoch_by_clock(time.time()),
         )
         receipts = ReceiptSink(self.kube, time.monotonic)
         parsed = Parsed(partial(parse_spec, urls=options.urls))

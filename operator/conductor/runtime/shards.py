@@ -22,11 +22,24 @@ _log = structlog.get_logger(__name__)
 #: A write of a former holder may be under way for so long; it was begun while it still held its shard.
 _IN_FLIGHT_SECONDS = 5.0
 _TERMS = LeaseTerms()
+#: No two leaders follow one another faster in the long run: a Lease has to be seen silent for its whole time.
+_SECONDS_OF_AN_EPOCH = 10
+#: Counted from here, the number of transitions of a Lease has room for centuries (it has 31 bits).
+_FIRST_EPOCH = 1_577_836_800.0
 
 
 def shard_of(uid: str, count: int) -> int:
     """The shard that a release belongs to."""
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) % count
+
+
+def epoch_by_clock(wall_seconds: float) -> int:
+    """A number above every epoch that can have been given away until then.
+
+    With the Lease went the memory of them, while the objects that carry them, and maybe a suspended leader with a
+    write in its hand, are still there.
+    """
+    return max(0, int((wall_seconds - _FIRST_EPOCH) / _SECONDS_OF_AN_EPOCH))
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Shards:
     """Competes for its share of the shards until closed.
 
     `on_change` is called, from the thread that competes, when the shards that this replica leads are others.
+    `forgotten` answers a number that no epoch of the past has reached, for a Lease that nobody has any memory of.
     """
 
     def __init__(
@@ -80,8 +94,10 @@ class Shards:
         on_change: Callable[[], None],
         count: int = 1,
         terms: LeaseTerms = _TERMS,
+        forgotten: Callable[[], int] = lambda: 0,
     ) -> None:
         self._identity = identity
+        self._forgotten = forgotten
         self._clock = clock
         self._on_change = on_change
         self._wanted = count
@@ -193,7 +209,8 @@ class Shards:
         alone = former == Record()
         same = former.settled and former.count == self._wanted
         record = Record(self._wanted, settled=alone or same)
-        if seat.take(seat.transitions + 1, record.annotation(self._identity)):
+        former_epoch = seat.transitions if seat.known else self._forgotten()
+        if seat.take(former_epoch + 1, record.annotation(self._identity)):
             self._unsettled_since = None if record.settled else self._clock()
             _log.info("leading", shard=0, of=record.count, epoch=seat.epoch, identity=self._identity)
 

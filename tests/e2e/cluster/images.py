@@ -56,9 +56,14 @@ def base_image(base: rootfs.RootFilesystem) -> StoredImage:
     return image
 
 
+def operator_image(tree: Path, tag: str) -> StoredImage:
+    """The operator's image from a tree of this repository: the present one, or that of another commit."""
+    image = DockerfileImage(tree, tree / "Dockerfile", "BASE", partial(base_image, rootfs.PYTHON))
+    return image.build(f"{PREFIX}conductor:{tag}")
+
+
 def _conductor() -> StoredImage:
-    image = DockerfileImage(REPOSITORY, REPOSITORY / "Dockerfile", "BASE", partial(base_image, rootfs.PYTHON))
-    return image.build(f"{PREFIX}conductor:dev")
+    return operator_image(REPOSITORY, "dev")
 
 
 def _migrator() -> StoredImage:

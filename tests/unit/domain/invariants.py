@@ -28,7 +28,7 @@ CONDITIONS = {
     "RollbackWindowOpen",
 }
 FORWARD = {
-    # To Stable where what ran already is adopted, and back where it is handed back.
+    # To Stable where what ran already is adopted or taken up, and back where it is handed back.
     Phase.PENDING: {Phase.BOOTSTRAPPING, Phase.STABLE},
     Phase.STABLE: {Phase.PREFLIGHT, Phase.CONTRACTING, Phase.PENDING},
     Phase.BOOTSTRAPPING: {Phase.EXPANDING, Phase.BRINGING_UP},

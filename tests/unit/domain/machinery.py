@@ -49,6 +49,13 @@ class Stuck:
     waiting: str
 
 
+@dataclass(frozen=True)
+class Podless:
+    """A Job of which no pod can be created, with what its controller says of that."""
+
+    said: str
+
+
 @dataclass
 class Machinery:
     """Controllers, scheduler, kubelet."""
@@ -58,11 +65,13 @@ class Machinery:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
     #: `exitCode` is the container's; `silent`: its pod was ended before it could say anything.
-    jobs: dict[str, list[Mapping[str, Any] | Stuck | None]] = field(default_factory=dict)
+    jobs: dict[str, list[Mapping[str, Any] | Stuck | Podless | None]] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
     #: When things were first met, for those that the API server dates otherwise: its clock jumped.
     _met: dict[str, datetime] = field(default_factory=dict)
+    #: Pods that nobody ends: their node is dead.
+    unending: set[str] = field(default_factory=set)
     _made: int = 0
     _followed_at: int = -1
     _listed_at: int = -1
@@ -148,9 +157,8 @@ class Machinery:
 
     def _end(self, pod: Object) -> None:
         if not going(pod):
-            self.kube.edit(
-                "Pod", self.namespace, pod["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
-            )
+            told = {"metadata": {"deletionTimestamp": self.kube.stamp()}}
+            self.kube.edit("Pod", self.namespace, pod["metadata"]["name"], told)
 
     def _age(self, item: Object, now: datetime) -> timedelta:
         """Kubelets and containers measure with clocks of their own, which do not jump."""
@@ -160,6 +168,8 @@ class Machinery:
 
     def _kubelet(self, pod: Object, now: datetime) -> None:
         name = pod["metadata"]["name"]
+        if going(pod) and name in self.unending:
+            return
         if going(pod):
             ending = pod["metadata"].get("endingSince")
             if ending is None:
@@ -192,6 +202,11 @@ class Machinery:
         verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
         answers = self.jobs.get(verb, [{"state": STATES[verb], "message": f"{verb} is done"}])
         answer = answers[min(attempt, len(answers)) - 1]
+        if isinstance(answer, Podless):
+            event = {"reason": "FailedCreate", "note": answer.said, "metadata": {"name": f"{name}.1"}}
+            if self.kube.get("Event", self.namespace, f"{name}.1") is None:
+                self.kube.put("Event", self.namespace, event | {"regarding": {"kind": "Job", "name": name}})
+            return
         if isinstance(answer, Stuck):
             self._job_pod(job, {"waiting": {"reason": answer.waiting, "message": "as scripted"}})
             return

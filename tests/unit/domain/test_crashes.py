@@ -126,7 +126,10 @@ def _kill_a_pod(story: Story) -> None:
     ]
     if ready:
         story.kube.edit(
-            "Pod", NAMESPACE, ready[0]["metadata"]["name"], {"metadata": {"deletionTimestamp": "now"}}
+            "Pod",
+            NAMESPACE,
+            ready[0]["metadata"]["name"],
+            {"metadata": {"deletionTimestamp": story.kube.stamp()}},
         )
 
 

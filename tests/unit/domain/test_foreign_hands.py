@@ -2,7 +2,9 @@
 
 import pytest
 from tests.unit.domain.plane import migrations, spec, worker_component
+from tests.unit.domain.process import OperatorDiedError
 from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
+from tests.unit.effects.memory_api import Write
 
 from conductor.adapters.kube import Object
 from conductor.api import names
@@ -53,6 +55,56 @@ def test_a_reversion_in_the_soak_is_answered_and_the_standby_stays() -> None:
     assert story.status.phase is Phase.SOAKING
     assert story.serving() == {"1.0.0"}
     assert story.deployments()["api/1.0.0"] >= 3, "the colour that it selects is never scaled away"
+
+
+def test_a_reversion_whose_answer_died_with_its_leader_counts_once() -> None:
+    story = installed(spec("1.0.0"))
+
+    def die(_: str, write: Write) -> None:
+        if write.kind == "Service" and write.verb == "patch" and not write.dry_run:
+            raise OperatorDiedError("the operator died before its patch of the Service")
+
+    revert(story, OTHER)
+    story.kube.fault = die
+    for _ in range(6):
+        # Each of them writes its intent, claims what the one before left, and dies over its patch.
+        story.turn()
+    story.kube.fault = None
+    story.settled()
+
+    assert story.epoch > 2
+    assert story.serving() == {"1.0.0"}
+    assert story.status.traffic.reversions == 1
+    revert(story, OTHER)
+    story.settled()
+    assert story.status.traffic.reversions == 2
+    assert story.serving() == {"1.0.0"}
+
+
+def edit_template(story: Story, name: str, rollout: str) -> None:
+    """Somebody edits a template; its controller counts that."""
+    counted = {"metadata": {"annotations": {"deployment.kubernetes.io/revision": rollout}}}
+    story.kube.edit("Deployment", NAMESPACE, name, counted)
+
+
+def test_an_edit_of_the_standby_is_said_before_a_rollback_uses_it() -> None:
+    story = installed(spec("1.0.0", soak="60s"))
+    [standby] = [item["metadata"]["name"] for item in story.kube.list("Deployment", NAMESPACE)]
+    edit_template(story, standby, "2")
+    story.apply(spec("1.1.0", soak="60s"))
+    story.until(Phase.SOAKING).wait(25)
+    assert story.status.reason == Reason.SOAKING, "users were on that until the switch"
+
+    edit_template(story, standby, "3")
+    story.wait(2)
+    assert story.status.reason == Reason.STANDBY_EDITED
+    assert f"template of Deployment {standby}" in story.status.message
+    events = [item["reason"] for item in story.kube.list("Event", NAMESPACE)]
+    assert events.count(Reason.STANDBY_EDITED) == 1
+
+    story.annotate(names.ANNOTATION_ROLLBACK, story.upgrade.id)
+    story.until(lambda: story.serving() == {"1.0.0"})
+    assert any("nobody has proven that" in line for line in story.log[-10:])
 
 
 def test_a_dispute_ends_when_the_service_is_as_it_should_be() -> None:
@@ -140,6 +192,48 @@ def test_a_lost_record_of_what_serves_is_written_again() -> None:
     assert story.serving() == {"1.0.0"}
 
 
+def from_the_future(story: Story, revision: str) -> str:
+    """The record as a newer operator writes it, with a field that this one does not know."""
+    name = names.revision_name(NAME, revision)
+    record = story.kube.get("ControllerRevision", NAMESPACE, name)
+    assert record is not None
+    spec_of_it = {**record["data"]["spec"], "fromTheFuture": 1}
+    story.kube.put(
+        "ControllerRevision", NAMESPACE, {**record, "data": {**record["data"], "spec": spec_of_it}}
+    )
+    return name
+
+
+def test_a_record_of_what_serves_that_cannot_be_read_is_said_and_not_written_again_and_again() -> None:
+    story = installed(spec("1.0.0"))
+    name = from_the_future(story, story.status.active_revision)
+    story.wait(5)
+
+    assert story.condition("Stalled") == ("True", Reason.UNKNOWN_REVISION)
+    assert f"kubectl delete controllerrevision {name} -n {NAMESPACE}" in story.status.message
+    assert story.serving() == {"1.0.0"}
+    assert story.effects == []
+    story.at_rest()
+
+    story.kube.drop("ControllerRevision", NAMESPACE, name)
+    story.settled()
+    assert story.condition("Ready")[0] == "True"
+    assert story.status.sequence == 1, "no upgrade starts for it"
+
+
+def test_a_record_of_the_candidate_that_cannot_be_read_holds_its_upgrade() -> None:
+    story = installed(spec("1.0.0"))
+    story.apply(spec("1.1.0"))
+    story.until(Phase.SOAKING)
+    from_the_future(story, story.upgrade.to_revision)
+    before = len(story.effects)
+    story.long_after(minutes=5)
+
+    assert story.condition("Stalled") == ("True", Reason.UNKNOWN_REVISION)
+    assert story.effects[before:] == []
+    assert story.serving() == {"1.1.0"}
+
+
 def test_a_lost_record_of_a_superseded_candidate_ends_its_upgrade() -> None:
     story = installed(spec("1.0.0"))
     story.apply(spec("1.1.0"))
@@ -187,6 +281,72 @@ def test_a_deleted_release_leaves_everything_that_serves() -> None:
     assert {kind: story.kube.list(kind, NAMESPACE) for kind in kinds} == before
 
 
+def made_again(story: Story, wanted: Object) -> Story:
+    """The release is deleted, what serves stays, and somebody applies it again: another object of the same name."""
+    story.kube.delete(names.KIND, NAMESPACE, NAME)
+    story.turn()
+    assert story.gone
+    metadata = {"name": NAME, "namespace": NAMESPACE, "uid": "another"}
+    story.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": metadata, "spec": wanted})
+    return story
+
+
+def test_another_version_than_the_one_that_was_left_is_an_upgrade_from_it() -> None:
+    story = made_again(installed(spec("1.0.0")), spec("1.1.0"))
+    story.until(Reason.TAKEN_UP)
+    assert (story.status.active_version, story.status.traffic.current) == ("1.0.0", "blue")
+    story.until(Phase.VERIFYING)
+    assert story.serving() == {"1.0.0"}
+    assert story.upgrade.from_ == "1.0.0"
+    story.settled()
+
+    assert story.serving() == {"1.1.0"}
+    assert story.status.traffic.current == "green"
+    assert story.deployments() == {"api/1.0.0": 0, "api/1.1.0": 3}
+
+
+def test_the_version_that_was_left_is_at_rest_at_once() -> None:
+    story = made_again(installed(spec("1.0.0")), spec("1.0.0"))
+    before = len(story.effects)
+    story.settled()
+
+    assert story.condition("Ready")[0] == "True"
+    assert {effect.name for effect in story.effects[before:]} <= {"ClaimObjects"}
+    assert story.status.sequence == 0, "nothing is installed over what runs"
+    story.at_rest()
+
+
+def test_what_was_left_in_mid_soak_goes_back_from_the_colour_that_users_are_on() -> None:
+    story = installed(spec("1.0.0", soak="60s"))
+    story.apply(spec("1.1.0", soak="60s"))
+    story.until(Phase.SOAKING).wait(15)
+    made_again(story, spec("1.2.0"))
+    story.until(Reason.TAKEN_UP)
+
+    assert (story.status.active_version, story.status.traffic.current) == ("1.1.0", "green")
+    assert "beside it run mc-api-blue-" in story.status.message
+    story.settled()
+    assert story.serving() == {"1.2.0"}
+
+
+@pytest.mark.parametrize("lost", ["the record", "the selector"])
+def test_what_was_left_and_cannot_be_told_is_not_installed_over(lost: str) -> None:
+    story = installed(spec("1.0.0"))
+    revision = story.status.active_revision
+    if lost == "the record":
+        story.kube.drop("ControllerRevision", NAMESPACE, names.revision_name(NAME, revision))
+    else:
+        revert(story, {names.LABEL_REVISION: None, names.LABEL_SERVING: "true"})
+    made_again(story, spec("1.1.0"))
+    before = list(story.effects)
+    story.wait(30)
+
+    assert story.condition("Stalled") == ("True", Reason.LEFT_BEHIND)
+    assert "Service" in story.status.message
+    assert story.effects == before
+    assert story.deployments().keys() == {"api/?" if lost == "the record" else "api/1.0.0"}
+
+
 @pytest.mark.parametrize("phase", [Phase.STABLE, Phase.BRINGING_UP, Phase.SOAKING])
 def test_delete_takes_everything_of_ours_and_nothing_else(phase: Phase) -> None:
     story = installed(rich("1.0.0", "Delete"))
@@ -207,7 +367,21 @@ def test_delete_takes_everything_of_ours_and_nothing_else(phase: Phase) -> None:
     ]
     assert left == []
     assert story.kube.get("ConfigMap", NAMESPACE, "theirs") == foreign
+    assert story.kube.get("ConfigMap", NAMESPACE, "mc-traffic") is None, "the operator made it"
     assert any(isinstance(effect, DeleteObjects) for effect in story.effects)
+
+
+def test_delete_leaves_a_traffic_config_map_that_was_there_before() -> None:
+    story = Story(spec("1.0.0", deletionPolicy="Delete"))
+    theirs = {"metadata": {"name": "mc-traffic", "labels": {"app": "mc"}}, "data": {"current": "blue"}}
+    story.kube.put("ConfigMap", NAMESPACE, theirs)
+    story.settled()
+    story.kube.delete(names.KIND, NAMESPACE, NAME)
+    for _ in range(10):
+        story.turn()
+
+    assert story.gone
+    assert story.kube.get("ConfigMap", NAMESPACE, "mc-traffic") is not None
 
 
 def test_a_policy_set_back_to_orphan_takes_the_finalizer_off() -> None:

@@ -108,7 +108,7 @@ def test_an_operator_that_comes_in_the_closing_asks_again() -> None:
 def test_the_nodes_are_asked_once_no_service_lists_a_losing_pod() -> None:
     story = upgrading(FOLLOWS).until(Phase.SOAKING)
     s = moment(story)
-    assert question(s) == f"{story.upgrade.id}/{story.upgrade.from_revision}"
+    assert question(s).startswith(f"{story.upgrade.id}/{story.upgrade.from_revision}/")
     listed = tuple(s.endpoints["mc-api"])
     (losing, *_) = [pod for pod in s.pods if pod.revision == story.upgrade.from_revision]
     stale = {**s.endpoints, "mc-api": (*listed, type(listed[0])(losing.name, ready=False))}
@@ -117,6 +117,33 @@ def test_the_nodes_are_asked_once_no_service_lists_a_losing_pod() -> None:
     switched_at = story.upgrade.switched_at
     assert switched_at is not None
     assert question(replaced(s, now=switched_at + timedelta(seconds=0.1))) == ""
+
+
+def test_nodes_are_asked_again_after_somebody_sent_users_back_in_the_soak() -> None:
+    story = upgrading(FOLLOWS)
+    story.apply(spec("1.1.0", soak="60s"))
+    story.until(lambda: story.status.reason == Reason.SOAKING)
+    asked, switched_at = question(moment(story)), story.upgrade.switched_at
+    gone_before = len(taken_away(story))
+    story.nodes = STANDS_STILL
+    selector = {names.LABEL_REVISION: story.upgrade.from_revision}
+    story.kube.edit("Service", "prod", "mc-api", {"spec": {"selector": selector}})
+    story.turn()
+    assert story.serving() == {"1.1.0"}, "pointed back at once"
+    story.wait(30)
+
+    assert question(moment(story)) not in ("", asked)
+    assert story.status.reason == Reason.NODES_BEHIND
+    assert len(taken_away(story)) == gone_before
+    assert switched_at is not None
+    assert story.upgrade.switched_at is not None
+    assert story.upgrade.switched_at > switched_at, "the window begins again: users were away meanwhile"
+
+    story.nodes = FOLLOWS
+    story.until(lambda: story.status.reason == Reason.SOAKING)
+    assert len(taken_away(story)) > gone_before, "connections that came to the standby meanwhile are shed"
+    story.settled()
+    assert story.status.active_version == "1.1.0"
 
 
 def test_nothing_is_asked_of_nodes_at_rest_and_before_the_switch() -> None:

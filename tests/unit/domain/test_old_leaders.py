@@ -140,6 +140,22 @@ def test_everything_that_can_be_written_to_is_claimed_before_the_release_is() ->
     assert set(epochs.values()) == {str(story.epoch)}, epochs
 
 
+def test_what_carries_a_higher_epoch_is_claimed_too() -> None:
+    """Somebody deleted the Lease, and counting began anew below what a suspended leader had written."""
+    story = upgrading()
+    story.epoch = 9
+    held = suspended_with(story, SwitchServices)
+    story.epoch = 3
+    story.turn()
+    story.until(lambda: story.status.epoch == 3)
+
+    service = story.kube.get("Service", NAMESPACE, "mc-api")
+    assert service is not None
+    assert service["metadata"]["annotations"][names.ANNOTATION_EPOCH] == "3"
+    with pytest.raises(ConflictError):
+        make(story.kube, NAMESPACE, NAME, held)
+
+
 def test_creations_are_not_fenced_because_they_change_nothing_that_runs() -> None:
     """The one kind of write that an old leader can still make; what it makes is nobody's, or is there already."""
     story = upgrading()

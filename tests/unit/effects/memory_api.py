@@ -72,6 +72,8 @@ class MemoryKube(Kube):
             for key in self._keys(kind)
             if (namespace is None or key[1] == namespace) and named in ("", key[2])
         ]
+        if fields:
+            items = [item for item in items if _chosen(item, fields)]
         if not wanted:
             return items
         return [item for item in items if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
@@ -165,7 +167,7 @@ class MemoryKube(Kube):
                 raise ConflictError(409, "Conflict", f"the UID of {kind} {name} is another")
             self._expect(found, version)
             if kind in ("Pod", names.KIND) and (kind == "Pod" or found["metadata"].get("finalizers")):
-                marked = {"metadata": {"deletionTimestamp": self._stamp()}}
+                marked = {"metadata": {"deletionTimestamp": self.stamp()}}
                 return self._store(key, merged(found, marked))
             self._remove(key)
             return {}
@@ -219,7 +221,7 @@ class MemoryKube(Kube):
             metadata |= {kept: former["metadata"][kept] for kept in _KEPT}
         metadata.setdefault("namespace", key[1])
         metadata.setdefault("uid", f"uid-{self._version}")
-        metadata.setdefault("creationTimestamp", self._stamp())
+        metadata.setdefault("creationTimestamp", self.stamp())
         spec_moved = former is None or former.get("spec") != new.get("spec")
         metadata["generation"] = metadata.get("generation", 0) + (1 if spec_moved else 0)
         if key[0] == "Service" and "clusterIP" not in new["spec"]:
@@ -243,8 +245,8 @@ class MemoryKube(Kube):
             self._moved_at[key[0]] = self._version
             self._in_order.pop(key[0], None)
 
-    def _stamp(self) -> str:
-        # The API server keeps whole seconds.
+    def stamp(self) -> str:
+        """The time as the API server keeps it: whole seconds."""
         return self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -259,6 +261,18 @@ def merged(found: Object, change: Mapping[str, Any]) -> Object:
         else:
             result[key] = value
     return result
+
+
+def _chosen(item: Object, fields: str) -> bool:
+    """Whether an object matches a field selector, of equalities only."""
+    for pair in fields.split(","):
+        path, wanted = pair.split("=", 1)
+        node: Any = item
+        for part in path.split("."):
+            node = (node or {}).get(part)
+        if node != wanted:
+            return False
+    return True
 
 
 def _same(former: Object, new: Object) -> bool:

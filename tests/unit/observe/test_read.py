@@ -248,6 +248,11 @@ def test_a_job_whose_answer_is_not_ours(text: str) -> None:
     assert found.message == (text if text.startswith("Traceback") else "backoff limit reached")
 
 
+def test_a_job_whose_answer_is_brackets_without_end() -> None:
+    found = read.job(job("Failed"), [job_pod("[" * 4000)])
+    assert (found.answer, found.message) == (None, "[" * 300)
+
+
 def test_a_job_whose_image_cannot_be_pulled_says_so_while_it_runs() -> None:
     waiting = {"reason": "ImagePullBackOff", "message": "not found"}
     found = read.job(job(), [job_pod(waiting=waiting)])
@@ -291,6 +296,18 @@ def test_a_recorded_revision() -> None:
     assert (found.hash, found.version, found.pinned) == ("0a1b2c3d4e", "1.1.0", ("settings",))
 
 
-@pytest.mark.parametrize("data", [None, {}, {"hash": "x", "spec": {**spec("1.1.0"), "fromTheFuture": 1}}])
-def test_a_record_that_this_operator_cannot_read_is_left_alone(data: Json | None) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        [],
+        {"hash": "x", "spec": "y"},
+        {"spec": spec("1.1.0")},
+        {"hash": 1, "spec": spec("1.1.0")},
+        {"hash": "x", "pinned": 3, "spec": spec("1.1.0")},
+        {"hash": "x", "spec": {**spec("1.1.0"), "fromTheFuture": 1}},
+    ],
+)
+def test_a_record_that_this_operator_cannot_read_is_left_alone(data: Any) -> None:
     assert read.revision({"data": data}) is None

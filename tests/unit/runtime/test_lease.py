@@ -8,7 +8,7 @@ from tests.unit.effects.memory_api import MemoryKube, Moment, Write
 
 from conductor.adapters.kube import ApiError
 from conductor.runtime.lease import LeaseTerms
-from conductor.runtime.shards import Shards
+from conductor.runtime.shards import Shards, epoch_by_clock
 
 TERMS = LeaseTerms(duration=10.0, renew=2.0)
 
@@ -20,6 +20,8 @@ class Candidate:
     kube: MemoryKube
     name: str
     now: float = 1000.0
+    #: Seconds since 1970; where nobody looks at it, long before the first epoch.
+    wall: float = 0.0
     changes: list[int] = field(default_factory=list)
     leads: threading.Event = field(default_factory=threading.Event)
 
@@ -32,6 +34,7 @@ class Candidate:
             clock=lambda: self.now,
             on_change=self._changed,
             terms=TERMS,
+            forgotten=lambda: epoch_by_clock(self.wall),
         )
 
     def _changed(self) -> None:
@@ -182,3 +185,26 @@ def test_a_lease_that_is_given_back_is_taken_without_waiting(kube: MemoryKube) -
     a.shards.close()
     assert lease(kube)["holderIdentity"] == ""
     assert b.step() == 2
+
+
+def test_a_lease_that_was_deleted_while_nobody_ran_begins_above_every_epoch_there_was(
+    kube: MemoryKube,
+) -> None:
+    wall = 1_790_000_000.0
+    first, second = Candidate(kube, "a", wall=wall), Candidate(kube, "b", wall=wall)
+    first.step()
+    second.step()
+    former = second.step(10)
+    assert former > first.epoch
+    kube.drop("Lease", "mc-system", "maestro-conductor")
+    later = Candidate(kube, "c", wall=wall + 20)
+
+    assert later.step() > former
+    assert epoch_by_clock(wall + 20) < 2**31, "the field has 31 bits"
+
+
+def test_a_new_lease_says_so_in_the_number_that_people_see(kube: MemoryKube) -> None:
+    candidate = Candidate(kube, "a", wall=1_790_000_000.0)
+    assert candidate.step() == epoch_by_clock(1_790_000_000.0) + 1
+    kube.drop("Lease", "mc-system", "maestro-conductor")
+    assert candidate.step() == candidate.epoch == epoch_by_clock(1_790_000_000.0) + 2, "this one remembers"

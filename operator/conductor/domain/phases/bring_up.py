@@ -6,6 +6,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import ApplyObject, CreateObject
 from conductor.domain.manifests import preview_service
 from conductor.domain.phases.context import Context
+from conductor.domain.phases.expanded import hurt_by_expanding
 from conductor.domain.pods import not_ready, trouble, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
@@ -16,8 +17,8 @@ from conductor.domain.versioned import delete, scale
 def bringing_up(context: Context) -> Situation:
     """Create one Deployment a pass and give it its size; workers are held back at zero until the switch."""
     s, to = context.s, context.to
-    if (stale := _other_colour(context)) is not None:
-        return stale
+    if (first := hurt_by_expanding(context) or _other_colour(context)) is not None:
+        return first
     for component in to.spec.components:
         wanted = wanted_replicas(s, component.name, to, context.from_) if component.services else 0
         workload = s.workload(component.name, to.hash)

@@ -9,7 +9,7 @@ from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, failing_verdict
 from conductor.domain.phases.soaking import after_closing
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.pods import ending, lost_readiness, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
@@ -40,12 +40,14 @@ def closing(context: Context) -> Situation:
         if (lag := unless_followed(s, losing, Reason.PROVING_SILENCE)) is not None:
             return lag
         if (noise := silence_gap(s, losing)) is not None:
-            return _not_silent(context, noise)
+            return _not_silent(context, losing, noise)
         return Acting(scale(running[0], 0), Reason.DRAINING, f"scaling {running[0].name} to zero")
     if left := [
         pod for pod in s.pods_of(losing.hash) if pod.component in {c.name for c in served_components(losing)}
     ]:
-        return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {losing.version} finish what they hold")
+        return ending(
+            s, left, Reason.DRAINING, f"{len(left)} pod(s) of {losing.version} finish what they hold"
+        )
     previews = tuple(
         ("Service", name)
         for _, service in services_of(context.to)
@@ -71,8 +73,12 @@ def _failing(context: Context) -> Failing | None:
     return None
 
 
-def _not_silent(context: Context, noise: str) -> Waiting:
+def _not_silent(context: Context, losing: Revision, noise: str) -> Waiting:
     """Waited for without end, and after a while a person is told what to look for: the surge costs meanwhile."""
+    # Of what a dead node ran nobody measures anything, and nothing but a person can say that it is dead.
+    lost = ending(context.s, context.s.pods_of(losing.hash), Reason.PROVING_SILENCE, noise)
+    if lost.stalled:
+        return lost
     patient_until = context.upgrade.phase_started_at + _SILENCE_PATIENCE
     if context.s.now < patient_until:
         return Waiting(Reason.PROVING_SILENCE, noise, patient_until)

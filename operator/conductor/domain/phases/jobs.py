@@ -18,6 +18,8 @@ from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import JobState, Snapshot
 
 ATTEMPTS = 3
+#: A Job's controller makes its pod within a second, and is refused as fast.
+_POD_PATIENCE = timedelta(seconds=10)
 #: The runner ends with 1 when another attempt would end the same way, with 2 when it may not.
 FAILED_FOR_GOOD = 1
 WORTH_RETRYING = 2
@@ -77,6 +79,8 @@ def attend(
         )
     if (stuck := _cannot_start(s, job, migrations)) is not None:
         return Waiting(*stuck, until, stalled=True)
+    if podless(job, s.now):
+        return _without_pod(s, job, until)
     tail = f": {job.message}" if job.message else ""
     if job.leaving_at is not None:
         given_up = job.leaving_at + _LOST_AFTER
@@ -88,6 +92,24 @@ def attend(
 def _lost(s: Snapshot, job: JobState) -> bool:
     """Whether its pod should have gone and has not: its node does not answer. The next attempt fences it off."""
     return not job.ended and job.leaving_at is not None and s.now >= job.leaving_at + _LOST_AFTER
+
+
+def podless(job: JobState, now: datetime) -> bool:
+    """Whether the Job has been there for longer than its controller takes to make its pod, and has none."""
+    return job.podless and job.created_at is not None and now - job.created_at >= _POD_PATIENCE
+
+
+def _without_pod(s: Snapshot, job: JobState, until: datetime | None) -> Waiting:
+    """A quota may be freed, a policy corrected: waited for as long as the step may take, and said at once."""
+    why = f": {job.message}" if job.message else f"; `kubectl describe job/{job.name}` says why"
+    return Waiting(
+        Reason.JOB_POD_MISSING,
+        f"spec.migrations: no pod of Job {job.name} can be created in namespace {s.namespace}{why}; free that quota, "
+        "or correct the admission policy or the limits that it names, and it goes on by itself",
+        until,
+        # With nothing that ends the wait, a person is called.
+        stalled=until is None,
+    )
 
 
 def _cannot_start(s: Snapshot, job: JobState, migrations: Migrations) -> tuple[Reason, str] | None:
@@ -158,7 +180,7 @@ def never_connected(s: Snapshot, run: Run, verb: str) -> bool:
         and all(
             (job.answer or {}).get("untouched") is True
             if job.ended
-            else not job.started and bool(job.waiting_reason)
+            else not job.started and (bool(job.waiting_reason) or podless(job, s.now))
             for job in jobs.values()
         )
     )

@@ -9,6 +9,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.deferred_contract import first
+from conductor.domain.phases.expanded import before_expanding, hurt_by_expanding
 from conductor.domain.phases.jobs import (
     ATTEMPTS,
     FAILED_FOR_GOOD,
@@ -33,7 +34,10 @@ def expanding(context: Context) -> Situation:
         return former
     if context.migrations is None:
         return Advancing(Phase.BRINGING_UP, Reason.STARTED, "no migrations")
-    if (pending := _attend(context, "expand", {"expanded": True})) is not None:
+    noted = before_expanding(context)
+    if isinstance(noted, Waiting):
+        return noted
+    if (pending := _attend(context, "expand", {"expanded": True, **noted})) is not None:
         return _given_up(context, pending, "expand") or pending
     outcome = _read(context, "expand")
     if not outcome.well and worth_another(outcome, context.upgrade):
@@ -47,6 +51,8 @@ def expanding(context: Context) -> Situation:
     changes: dict[str, Any] = {"migrations": outcome.status}
     if outcome.status.state == "not-applicable":
         changes["expanded"] = False
+    elif (hurt := hurt_by_expanding(context)) is not None:
+        return hurt
     elif context.s.status.pending_contract is not None:
         # This upgrade crosses the version whose step was left for later, and contracts it with its own.
         changes["pending_contract"] = None
@@ -55,8 +61,8 @@ def expanding(context: Context) -> Situation:
 
 def migrating(context: Context) -> Situation:
     """The backfill; resumable, so it is tried again before it is given up."""
-    if (again := brought_up_again(context)) is not None:
-        return again
+    if (found := brought_up_again(context) or hurt_by_expanding(context)) is not None:
+        return found
     if context.migrations is None or not context.upgrade.expanded:
         return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
     if (pending := _attend(context, "migrate")) is not None:

@@ -25,10 +25,22 @@ Gate = Callable[[Context], tuple[Reason, str] | None]
 _SERVING_PATIENCE = timedelta(seconds=30)
 
 
-def record(s: Snapshot) -> Acting | None:
-    """Write down what was asked for before anything of it runs; None once that is done."""
+def record(s: Snapshot) -> Acting | Waiting | None:
+    """Write down what was asked for before anything of it runs; None once that is done.
+
+    A record that is there and cannot be read here may be a newer operator's, with more in it than the spec says.
+    """
     if s.spec is None or s.digest in s.revisions:
         return None
+    name = names.revision_name(s.name, s.digest)
+    if name in s.unreadable_records:
+        return Waiting(
+            Reason.UNKNOWN_REVISION,
+            f"ControllerRevision {name} of {s.spec.version} is there and cannot be read by this operator: a newer one "
+            f"wrote it, or a hand did. Run that operator again, or have it written anew from spec: kubectl delete "
+            f"controllerrevision {name} -n {s.namespace}. Nothing is changed until then, and what serves stays",
+            stalled=True,
+        )
     revision = Revision(hash=s.digest, spec=s.spec, pinned=referenced_config_maps(s.spec))
     raw = s.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return Acting(

@@ -15,9 +15,10 @@ from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
+from conductor.domain.phases.standby import edited
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import standby_replicas, trouble
+from conductor.domain.pods import ending, standby_replicas, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap, leads_to, pointing_at, services_of, switch_to
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
@@ -44,7 +45,9 @@ def rolling_back(context: Context) -> Situation:
         return Acting(
             switch_to(context.s, target),
             Reason.SWITCHING,
-            f"pointing all Services back at {target.version}",
+            "; ".join(
+                part for part in (f"pointing all Services back at {target.version}", edited(context)) if part
+            ),
             {"switched_back_at": context.s.now, "serving": upgrade.from_colour},
         )
     if upgrade.switched_back_at is None:
@@ -192,5 +195,5 @@ def _remove_candidate(context: Context) -> Situation | None:
     if objects:
         return Acting(delete(s, objects), Reason.DRAINING, f"removing {to.version}")
     if left := s.pods_of(to.hash):
-        return Waiting(Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
+        return ending(s, left, Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
     return None

@@ -11,6 +11,7 @@ from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
 from conductor.domain.phases.deferred_contract import how_to_run, left_for_later
 from conductor.domain.phases.migration import contract_due
+from conductor.domain.phases.standby import edited
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
@@ -38,9 +39,10 @@ def soaking(context: Context) -> Situation:
         return move if isinstance(move, Acting) else replace(move, changes=seen)
     until = (upgrade.switched_at or upgrade.phase_started_at) + context.spec.soak
     if s.now < until:
-        return Waiting(
-            Reason.SOAKING, f"{context.to.version} serves, rollback window open", until, changes=seen
-        )
+        open_ = f"{context.to.version} serves, rollback window open"
+        if changed := edited(context):
+            return Waiting(Reason.STANDBY_EDITED, f"{open_}; {changed}", until, changes=seen)
+        return Waiting(Reason.SOAKING, open_, until, changes=seen)
     if verdict.verdict is not Verdict.HEALTHY:
         if context.spec.traffic.switch_health.no_data is NoDataPolicy.ROLLBACK:
             return Failing(Reason.NO_DATA, explain(verdict, context.spec), changes=seen)

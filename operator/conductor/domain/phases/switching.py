@@ -1,13 +1,15 @@
 """Switching: all components to the candidate as one effect, then the proof that traffic went there."""
 
 from datetime import timedelta
+from typing import Any
 
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
-from conductor.domain.dispute import put_back, undone
+from conductor.domain.dispute import moved_again, put_back, undone
 from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
+from conductor.domain.phases.standby import noted
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.routing import data_path_gap, endpoints_gap, missing_services, pointing_at, switch_to
@@ -36,17 +38,17 @@ def switching(context: Context) -> Situation:
     if (lost := lost_readiness(s, to)) is not None:
         return _fail_or_hold(context, Reason.READINESS_LOST, lost)
     if upgrade.switched_at is not None and undone(s, to) and (dispute := put_back(s, to)) is not None:
-        return dispute
+        return moved_again(dispute, s.now)
     if not pointing_at(s, to):
         return Acting(
             switch_to(s, to),
             Reason.SWITCHING,
             f"pointing all Services at {to.version}",
-            {"took_traffic": True, "switched_at": s.now, "serving": upgrade.to_colour},
+            {**_moved(context), "serving": upgrade.to_colour},
         )
     if upgrade.switched_at is None:
         # Somebody else pointed them there in the moment before we would have.
-        there = {"took_traffic": True, "switched_at": s.now, "serving": upgrade.to_colour}
+        there = {**_moved(context), "serving": upgrade.to_colour}
         return Advancing(
             Phase.SWITCHING, Reason.PROVING_ROUTING, f"all Services select {to.version} already", there
         )
@@ -66,6 +68,10 @@ def switching(context: Context) -> Situation:
     if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
         return publish
     return Advancing(Phase.SOAKING, Reason.SOAKING, f"all traffic is on {to.version}")
+
+
+def _moved(context: Context) -> dict[str, Any]:
+    return {"took_traffic": True, "switched_at": context.s.now, "standby_rollouts": noted(context)}
 
 
 def _fail_or_hold(context: Context, reason: Reason, message: str) -> Situation:

@@ -2,6 +2,7 @@
 
 from conductor.api.reasons import Reason
 from conductor.api.spec import Handover
+from conductor.domain.pods import ending
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Acting, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, worker_components
@@ -37,8 +38,8 @@ def _stop(s: Snapshot, component: str, losing: Revision | None) -> Situation | N
     workload = s.workload(component, losing.hash)
     if workload is not None and workload.replicas > 0:
         return Acting(scale(workload, 0), Reason.HANDING_OVER, f"stopping workers of {losing.version}")
-    if s.pods_of(losing.hash, component):
-        return Waiting(Reason.HANDING_OVER, f"workers of {losing.version} finish what they hold")
+    if left := s.pods_of(losing.hash, component):
+        return ending(s, left, Reason.HANDING_OVER, f"workers of {losing.version} finish what they hold")
     return None
 
 
