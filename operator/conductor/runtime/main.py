@@ -180,7 +180,7 @@ class Operator:
             clock=time.monotonic,
             on_change=self._shards_changed,
             count=options.shards,
-            forgotten=lambda: epoch_by_clock(time.time()),
+            forgotten=lambda: epoch_by_clock(clock.now().timestamp()),
         )
         receipts = ReceiptSink(self.kube, time.monotonic)
         parsed = Parsed(partial(parse_spec, urls=options.urls))

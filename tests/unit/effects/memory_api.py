@@ -66,11 +66,8 @@ class MemoryKube(Kube):
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
         wanted = dict(pair.split("=", 1) for pair in labels.split(",") if pair)
-        named = fields.removeprefix("metadata.name=")
         items = [
-            self._by_kind[kind][key]
-            for key in self._keys(kind)
-            if (namespace is None or key[1] == namespace) and named in ("", key[2])
+            self._by_kind[kind][key] for key in self._keys(kind) if namespace is None or key[1] == namespace
         ]
         if fields:
             items = [item for item in items if _chosen(item, fields)]
