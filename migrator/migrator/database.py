@@ -209,6 +209,10 @@ def settle(connection: Connection[Any]) -> None:
     # A runner that was killed is noticed in the middle of a statement too, and its transaction undone.
     connection.execute("SET client_connection_check_interval = '1s'")
     connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+    # What we answer must outlive a crash of the server, whatever the application can do with.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
 
 
 def limit_session(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_ms: int) -> None:
