@@ -81,7 +81,7 @@ def python(*arguments: str) -> tuple[str, ...]:
 
 def yielding(stage: Stage) -> Stage:
     """The same stage at the lowest priority."""
-    return replace(stage, command=("nice", "-n", "19", *stage.command))
+    return replace(stage, command=("scripts/aside.sh", *stage.command))
 
 
 LINT = (

@@ -47,7 +47,7 @@ def cluster_command(*arguments: str, **environment: str) -> subprocess.Completed
 
 
 def test_every_pod_behind_a_service_answers_a_job_that_asks_by_name(kube: Kube, web_namespace: str) -> None:
-    kube.apply_all([asking_job(web_namespace)], namespace=web_namespace)
+    kube.apply_all([asking_job(web_namespace, REPLICAS)], namespace=web_namespace)
     wait_condition(kube, "Job", "ask", web_namespace, "Complete")
     (asker,) = kube.objects("Pod", web_namespace, labels="app=ask")
     answered = json.loads(kube.log(asker["metadata"]["name"], web_namespace))

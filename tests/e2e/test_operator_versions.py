@@ -24,7 +24,7 @@ from harness.releases import Release
 from harness.waiting import condition_of
 
 #: Knows neither receipts nor shards, nor any field of a status that came since.
-BEFORE_RECEIPTS = "908e65d92f1452f92350bae9cf22f901c4465d11"
+BEFORE_RECEIPTS = "908e65d92f1452f92350bae9cf22f901c4465d11"  # pragma: allowlist secret
 PATIENCE_SECONDS = 120.0
 HELD = "StatusOfNewerOperator"
 PAIR = "replicas=2"

@@ -167,7 +167,7 @@ def test_pods_of_both_nodes_answer_through_a_service_on_both_nodes(kube: Kube, d
         assert places(pods) == {NEAR, FAR}
         for node in (NEAR, FAR):
             name = f"ask-{node}"
-            kube.apply_all([asking_job(place, name=name, node=node)], namespace=place)
+            kube.apply_all([asking_job(place, 4, name=name, node=node)], namespace=place)
             wait_condition(kube, "Job", name, place, "Complete")
             (asker,) = kube.objects("Pod", place, labels=f"app={name}")
             assert asker["spec"]["nodeName"] == node

@@ -115,6 +115,16 @@ class Failure(StatusModel):
     outcome: Outcome
 
 
+class Migrator(StatusModel):
+    """What an upgrade's Jobs run with, as the spec said when the first one was made."""
+
+    image: Message
+    secret_name: Short
+    secret_key: Short
+    replica_keys: tuple[Short, ...] = Field(default=(), max_length=8)
+    contract: ContractPolicy
+
+
 class UpgradeStatus(StatusModel):
     id: Short
     sequence: int
@@ -137,6 +147,7 @@ class UpgradeStatus(StatusModel):
     switched_back_at: Instant | None = None
     took_traffic: bool = False
     expanded: bool = False
+    migrator: Migrator | None = None
     #: How the active colour did before the expand step; none where nobody looked.
     active_before: Verdict | None = None
     hotfix: bool = False
@@ -197,6 +208,7 @@ class PendingContract(StatusModel):
     image: Message
     secret_name: Short
     secret_key: Short
+    replica_keys: tuple[Short, ...] = Field(default=(), max_length=8)
     state: ContractState = ContractState.PENDING
     attempt: int = 1
     message: Message = ""

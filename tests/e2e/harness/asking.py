@@ -7,13 +7,13 @@ from harness.kube import Object
 from harness.load_run import HOSTNAME_LABEL, RESTRICTED_CONTAINER, RESTRICTED_POD
 
 #: Asks a Service by its short and its full name, and prints which pods answered. Node proxies learn of a new
-#: Service a moment after it is there, so that the first answer is waited for and the following ones are not.
+#: Service and of its pods a moment after they are there: the first answer of each is waited for, others are not.
 ASKING = """
 import json, threading, time, urllib.request
 names, ends_at = set(), time.monotonic() + 30
 for host in ("web", "web.{namespace}.svc.cluster.local"):
     answers = 0
-    while answers < 30:
+    while answers < 30 or (len(names) < {replicas} and time.monotonic() < ends_at):
         try:
             with urllib.request.urlopen("http://" + host + "/", timeout=5) as answer:
                 names.add(json.load(answer)["hostname"])
@@ -49,13 +49,16 @@ def web(replicas: int) -> list[Object]:
     ]
 
 
-def asking_job(namespace: str, *, name: str = "ask", node: str = "") -> Object:
-    """A Job that prints, as a JSON list, which pods of `web` answered it; from that node, where one is named."""
+def asking_job(namespace: str, replicas: int, *, name: str = "ask", node: str = "") -> Object:
+    """A Job that prints, as a JSON list, which pods of `web` answered it; from that node, where one is named.
+
+    It asks for up to 30 s until so many replicas have answered.
+    """
     container = {
         "name": "ask",
         "image": "localhost/mc:1.0.0",
         "imagePullPolicy": "IfNotPresent",
-        "command": ["/opt/mc/bin/python", "-c", ASKING.format(namespace=namespace)],
+        "command": ["/opt/mc/bin/python", "-c", ASKING.format(namespace=namespace, replicas=replicas)],
         "securityContext": RESTRICTED_CONTAINER,
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
     }

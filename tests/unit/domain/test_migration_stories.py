@@ -290,3 +290,21 @@ def test_a_corrected_migration_image_is_used_by_the_retry() -> None:
         if story.upgrade.id in job["metadata"]["name"]
     }
     assert images == {"localhost/mc-migrations:1.1.0-fixed"}
+
+
+def test_a_try_with_migrations_after_one_without_them_is_backed_out_all_the_same() -> None:
+    story = installed(plane("1.0.0"))
+    story.health["1.1.0"] = BAD
+    story.apply(spec("1.1.0"))
+    story.settled()
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.outcome is Outcome.REFUSED, "and its record names no migrations"
+
+    story.apply(plane("1.1.0"))
+    story.annotate(names.ANNOTATION_RETRY, story.status.last_upgrade.id)
+    story.until(Phase.BRINGING_UP)
+    story.apply(spec("1.0.0"))
+    story.settled()
+
+    assert verbs(story) == ["expand-1", "backout-1"]
+    story.at_rest()

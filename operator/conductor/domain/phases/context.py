@@ -5,8 +5,8 @@ from datetime import datetime
 
 from conductor.api.names import ANNOTATION_APPROVE
 from conductor.api.reasons import Reason
-from conductor.api.spec import Migrations, ReleaseSpec
-from conductor.api.status import Outcome, UpgradeStatus, Verdict, VerdictStatus
+from conductor.api.spec import Migrations, ReleaseSpec, SecretKey
+from conductor.api.status import Migrator, Outcome, UpgradeStatus, Verdict, VerdictStatus
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, policy
@@ -36,8 +36,36 @@ class Context:
 
     @property
     def migrations(self) -> Migrations | None:
-        """What Jobs run with. Taken out of the spec in mid-upgrade, it still ends what it began."""
-        return self.spec.migrations or (self.to.spec.migrations if self.upgrade.expanded else None)
+        """What Jobs run with. Taken out of the spec in mid-upgrade, it still ends what it began.
+
+        The record of a version does not tell: it may be of a try before, with other migrations or none.
+        """
+        if self.spec.migrations or not self.upgrade.expanded:
+            return self.spec.migrations
+        kept = self.upgrade.migrator
+        if kept is None:
+            return self.to.spec.migrations
+        secret = SecretKey(name=kept.secret_name, key=kept.secret_key)
+        return Migrations(
+            image=kept.image,
+            database_secret_ref=secret,
+            replica_keys=kept.replica_keys,
+            contract=kept.contract,
+        )
+
+    @property
+    def migrator(self) -> Migrator | None:
+        """The same as the status keeps it."""
+        if self.migrations is None:
+            return None
+        secret = self.migrations.database_secret_ref
+        return Migrator(
+            image=self.migrations.image,
+            secret_name=secret.name,
+            secret_key=secret.key,
+            replica_keys=self.migrations.replica_keys,
+            contract=self.migrations.contract,
+        )
 
     def past(self, deadline: datetime | None) -> bool:
         """Whether that moment has come; while a pause holds the upgrade, its clock stands."""

@@ -33,6 +33,7 @@ def left_for_later(context: Context) -> PendingContract | None:
         image=migrations.image,
         secret_name=migrations.database_secret_ref.name,
         secret_key=migrations.database_secret_ref.key,
+        replica_keys=migrations.replica_keys,
     )
 
 
@@ -227,4 +228,7 @@ def _migrations(s: Snapshot, pending: PendingContract) -> Migrations:
     if live is not None and s.digest in (pending.revision, s.status.active_revision):
         return live
     secret = live.database_secret_ref if live else SecretKey(name=pending.secret_name, key=pending.secret_key)
-    return Migrations(image=pending.image, database_secret_ref=secret, contract=pending.policy)
+    keys = live.replica_keys if live else pending.replica_keys
+    return Migrations(
+        image=pending.image, database_secret_ref=secret, replica_keys=keys, contract=pending.policy
+    )

@@ -37,7 +37,9 @@ def expanding(context: Context) -> Situation:
     noted = before_expanding(context)
     if isinstance(noted, Waiting):
         return noted
-    if (pending := _attend(context, "expand", {"expanded": True, **noted})) is not None:
+    if (
+        pending := _attend(context, "expand", {"expanded": True, "migrator": context.migrator, **noted})
+    ) is not None:
         return _given_up(context, pending, "expand") or pending
     outcome = _read(context, "expand")
     if not outcome.well and worth_another(outcome, context.upgrade):
