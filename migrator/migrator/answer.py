@@ -1,6 +1,7 @@
 """The answer of a run: one JSON object, in the termination message and as the last line of the log."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,11 +116,24 @@ def failure(stop: Stop, request: Request | None) -> Answer:
     )
 
 
+def leave(text: str, termination_log: Path) -> None:
+    """Write it over what was there in one write: a kill leaves the former words or these, never none.
+
+    The file is kubelet's, nothing can be renamed over it. Raises OSError.
+    """
+    descriptor = os.open(termination_log, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        former = os.fstat(descriptor).st_size
+        os.write(descriptor, text.encode().ljust(former))
+    finally:
+        os.close(descriptor)
+
+
 def deliver(answer: Answer, termination_log: Path, redact: Redactor) -> int:
     """Write the answer where the operator and where people look; the exit code is its last part."""
     text = answer.to_json(redact)
     try:
-        termination_log.write_text(text, encoding="utf-8")
+        leave(text, termination_log)
     except OSError as error:
         log_line(
             "warning", "termination message not written", path=str(termination_log), error=str(error.strerror)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from migrator.answer import log_line
+from migrator.answer import leave, log_line
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Progress:
             "mend": "see why its pod was ended; the next attempt goes on from there",
         }
         try:
-            interim.write_text(json.dumps(running, separators=(",", ":")), encoding="utf-8")
+            leave(json.dumps(running, separators=(",", ":")), interim)
         except OSError as error:
             log_line("warning", "progress not written", path=str(interim), error=str(error.strerror))
 

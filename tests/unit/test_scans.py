@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from scripts import scan_dependencies, scan_secrets
 
+# Git and uv take seconds.
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).resolve().parents[2]
 #: In pieces, or the scan would find them here.
 PLANTED = {
@@ -123,7 +126,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     names = ("good", "withdrawn", "vulnerable")
     handler = type("Here", (Services,), {"wheels": {name: wheel(tmp_path, name, "1.0.0") for name in names}})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
     for setting in ("UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
         monkeypatch.delenv(setting, raising=False)

@@ -77,7 +77,7 @@ def test_this_machines_clock_counts_until_the_first_answer_only() -> None:
     assert abs(server.off()) <= 0.6
 
 
-@pytest.mark.parametrize("seconds", [300.0, -300.0, 3.0, -3.0])
+@pytest.mark.parametrize("seconds", [60.0, -60.0, 3.0, -3.0])
 def test_a_jump_is_followed_at_a_twentieth(server: Server, seconds: float) -> None:
     server.run(10)
     server.ahead = timedelta(seconds=seconds)

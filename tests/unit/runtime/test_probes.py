@@ -86,9 +86,9 @@ def test_more_orders_than_threads_are_all_served(probes: Probes, answers: Answer
     paths = [f"/{number}" for number in range(THREADS + 6)]
     for path in paths:
         probes.order(("prod", path), (answers.order(path),))
-    assert answers.until(5, *paths)
+    assert answers.until(2, *paths)
     most = max(answers.counts.values())
-    assert answers.until(most + 10, *paths), "nobody is served first and nobody last"
+    assert answers.until(most + 3, *paths), "nobody is served first and nobody last"
 
 
 def test_one_that_hangs_holds_up_its_own_lanes_only(probes: Probes, answers: Answers) -> None:
