@@ -123,8 +123,9 @@ def leave(text: str, termination_log: Path) -> None:
     """
     descriptor = os.open(termination_log, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        former = os.fstat(descriptor).st_size
-        os.write(descriptor, text.encode().ljust(former))
+        content = text.encode()
+        os.write(descriptor, content.ljust(os.fstat(descriptor).st_size))
+        os.ftruncate(descriptor, len(content))
     finally:
         os.close(descriptor)
 
