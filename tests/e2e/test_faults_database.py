@@ -37,13 +37,7 @@ def plane(kube: Kube, no_other_operator: None, request: pytest.FixtureRequest) -
 def made(plane: Lane[McRefusal]) -> Iterator[Lane[McRefusal]]:
     plane.story.set_out()
     yield plane
-    if plane.story.release.status().get("upgrade"):
-        plane.story.release.command("abort")
-        plane.story.release.wait(
-            lambda item: not item["status"].get("upgrade"),
-            what="the abort",
-            deadline_seconds=PATIENCE_SECONDS,
-        )
+    plane.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def users_of(made: Lane[McRefusal]) -> LoadRun:

@@ -48,13 +48,7 @@ def made(settled: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
     settled.story.set_out()
     yield settled
     settled.story.options = usual
-    if settled.story.release.status().get("upgrade"):
-        settled.story.release.command("abort")
-        settled.story.release.wait(
-            lambda item: not item["status"].get("upgrade"),
-            what="the abort",
-            deadline_seconds=PATIENCE_SECONDS,
-        )
+    settled.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def users_of(made: Lane[PodinfoUpgrade]) -> LoadRun:

@@ -102,13 +102,7 @@ def made(settled: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
     """Ends with a healthy Prometheus and nothing under way."""
     yield settled
     heal(settled)
-    if settled.story.release.status().get("upgrade"):
-        settled.story.release.command("abort")
-        settled.story.release.wait(
-            lambda item: not item["status"].get("upgrade"),
-            what="the abort",
-            deadline_seconds=PATIENCE_SECONDS,
-        )
+    settled.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def befall(made: Lane[PodinfoUpgrade], wrong: Wrong) -> None:

@@ -15,7 +15,6 @@ from tests.model.promises import Promises
 from tests.model.world import ABSENT, World, service_key
 from tests.model.writes import Api
 
-_FAIR_STEPS = 2000
 _PROGRESS_SECONDS = 5.0
 
 

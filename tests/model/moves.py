@@ -12,7 +12,6 @@ from tests.model.writes import MADE, Outcome
 
 #: Steps that happen sooner or later where nobody disturbs; all other kinds are disturbances and cost.
 PASS, FAIR = "operator", "fair"
-_NOTHING: frozenset[str] = frozenset()
 
 
 class Move(NamedTuple):

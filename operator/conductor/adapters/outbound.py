@@ -18,7 +18,6 @@ from typing import Any
 _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")
 )
-_CHUNK_BYTES = 65_536
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -311,11 +311,6 @@ def _same_news(former: VerdictStatus, verdict: VerdictStatus) -> bool:
     return former.verdict is verdict.verdict and verdict.at - former.at < _VERDICT_REFRESH
 
 
-def _shared(status: ReleaseStatus, gaining: Colour, percent: int) -> Any:
-    share = {str(gaining): percent, str(gaining.other): 100 - percent}
-    return status.traffic.model_copy(update=share)
-
-
 def _converged(s: Snapshot, status: ReleaseStatus, upgrade: UpgradeStatus) -> ReleaseStatus:
     return status.model_copy(
         update={

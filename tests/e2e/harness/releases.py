@@ -121,6 +121,15 @@ class Release:
             what=what, deadline_seconds=deadline_seconds, describe=self._describe,
         )  # fmt: skip
 
+    def end_upgrade(self, *, deadline_seconds: float = UPGRADE_SECONDS) -> None:
+        """Abort what is under way, if anything is, and wait until it has ended."""
+        if self.status().get("upgrade"):
+            self.command("abort")
+            self.wait(
+                lambda item: not item["status"].get("upgrade"),
+                what="the abort", deadline_seconds=deadline_seconds,
+            )  # fmt: skip
+
     def wait_phase(self, *phases: str, deadline_seconds: float = UPGRADE_SECONDS) -> Object:
         """Wait until the release is in one of these phases, for the spec as it is now."""
         generation = self.read()["metadata"]["generation"]
