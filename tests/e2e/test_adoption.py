@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from harness import podinfo
+from harness.asking import asking_job
 from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT, LoadSummary
 from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import Release
-from harness.waiting import poll, wait_available
+from harness.waiting import poll, wait_available, wait_condition
 
 SHORT = PodinfoOptions(replicas=2, soak="5s", window="10s")
 #: Long enough that no soak ends by itself.
@@ -67,6 +68,9 @@ def running(kube: Kube, test_namespace: str) -> Release:
     """The Deployment and the Service serve, and there is no release yet."""
     kubectl_apply(kube, test_namespace)
     wait_available(kube, podinfo.NAME, test_namespace)
+    # An available Deployment says nothing of the node proxies, and users of a Service that they lack are refused.
+    kube.apply_all([asking_job(test_namespace, 2, service=podinfo.NAME)], namespace=test_namespace)
+    wait_condition(kube, "Job", "ask", test_namespace, "Complete")
     return Release(kube, test_namespace, podinfo.NAME)
 
 

@@ -1,4 +1,4 @@
-"""podinfo behind a plain Service, and a Job that asks it by name and tells who answered."""
+"""podinfo behind a plain Service, and a Job that asks a Service by name and tells who answered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.load_run import HOSTNAME_LABEL, RESTRICTED_CONTAINER, RESTRICTED_PO
 ASKING = """
 import json, threading, time, urllib.request
 names, ends_at = set(), time.monotonic() + 30
-for host in ("web", "web.{namespace}.svc.cluster.local"):
+for host in ("{service}", "{service}.{namespace}.svc.cluster.local"):
     answers = 0
     while answers < 30 or (len(names) < {replicas} and time.monotonic() < ends_at):
         try:
@@ -49,8 +49,10 @@ def web(replicas: int) -> list[Object]:
     ]
 
 
-def asking_job(namespace: str, replicas: int, *, name: str = "ask", node: str = "") -> Object:
-    """A Job that prints, as a JSON list, which pods of `web` answered it; from that node, where one is named.
+def asking_job(
+    namespace: str, replicas: int, *, service: str = "web", name: str = "ask", node: str = ""
+) -> Object:
+    """A Job that prints, as a JSON list, which pods of a Service answered it; from that node, where one is named.
 
     It asks for up to 30 s until so many replicas have answered.
     """
@@ -58,7 +60,11 @@ def asking_job(namespace: str, replicas: int, *, name: str = "ask", node: str = 
         "name": "ask",
         "image": "localhost/mc:1.0.0",
         "imagePullPolicy": "IfNotPresent",
-        "command": ["/opt/mc/bin/python", "-c", ASKING.format(namespace=namespace, replicas=replicas)],
+        "command": [
+            "/opt/mc/bin/python",
+            "-c",
+            ASKING.format(service=service, namespace=namespace, replicas=replicas),
+        ],
         "securityContext": RESTRICTED_CONTAINER,
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
     }
