@@ -100,6 +100,10 @@ bench-rollback: bench-ready ## last answer of the bad colour after the decision 
 bench-refusal: bench-ready ## mc 1.2.0-bad is refused, twenty tries
 	@scripts/cluster.sh exec python bench/measure.py refusal
 
+.PHONY: bench-migrations
+bench-migrations: venv ## how long expand, backfill and contract keep 50 writers waiting, beside a naive script (MIGRATIONS="--rows 200000")
+	@PYTHONPATH=. $(PY) bench/migrations.py $(MIGRATIONS)
+
 .PHONY: chaos
 chaos: bench-ready ## kill the operator at every write, and every fault of docs/faults.md (CHAOS="--lanes 3 --story upgrade")
 	@scripts/cluster.sh exec python bench/chaos.py --docs --json bench/results/chaos.json $(CHAOS)

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from psycopg import sql
 PASSWORD = "s3cr:et/pass@word"
 PASSWORD_IN_URL = "s3cr%3Aet%2Fpass%40word"
 _START_SECONDS = 30.0
+_COPY_SECONDS = 600.0
 _MEND = (
     "install PostgreSQL 14 or later (Debian: apt-get install postgresql-15), or set PG_BINDIR to its folder"
 )
@@ -50,32 +51,35 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
-    """initdb, start, yield, stop. The data is worth nothing, so nothing waits for the disk."""
-    binaries = _binaries()
+def running_server(folder: Path, *more: str) -> Iterator[Server]:
+    """initdb where nothing is there yet, start, yield, stop. The data is worth nothing, so nothing waits for the disk,
+    unless `more` settings say otherwise."""
+    data = folder / "data"
+    if not data.exists():
+        _initialise(folder, data)
+    with _running(folder, data, folder / "log", free_port(), more) as server:
+        yield server
+
+
+def _initialise(folder: Path, data: Path) -> None:
     as_user = unprivileged()
     if as_user:
         shutil.chown(folder, as_user)
-    data, log = folder / "data", folder / "log"
     secret = folder / "password"
     secret.write_text(PASSWORD)
     if as_user:
         shutil.chown(secret, as_user)
-    port = free_port()
-
     made = subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}",
+        [_binaries() / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}",
          "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"],
         cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
     )  # fmt: skip
     if made.returncode:
         pytest.fail(f"initdb ended with {made.returncode}: {made.stderr}")
-    with _running(folder, data, log, port, []) as server:
-        yield server
 
 
 @contextmanager
-def _running(folder: Path, data: Path, log: Path, port: int, more: list[str]) -> Iterator[Server]:
+def _running(folder: Path, data: Path, log: Path, port: int, more: Sequence[str]) -> Iterator[Server]:
     settings = [
         f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off",
         "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB", *more,
@@ -96,7 +100,7 @@ def _running(folder: Path, data: Path, log: Path, port: int, more: list[str]) ->
 
 
 @contextmanager
-def streaming_standby(server: Server, folder: Path) -> Iterator[Server]:
+def streaming_standby(server: Server, folder: Path, *more: str) -> Iterator[Server]:
     """A standby that streams from `server`, made of a base backup of it."""
     binaries, as_user = _binaries(), unprivileged()
     if as_user:
@@ -105,13 +109,13 @@ def streaming_standby(server: Server, folder: Path) -> Iterator[Server]:
     made = subprocess.run(
         [binaries / "pg_basebackup", "-d", server.url("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast",
          "--no-sync"],
-        cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=_COPY_SECONDS,
     )  # fmt: skip
     if made.returncode:
         pytest.fail(f"pg_basebackup ended with {made.returncode}: {made.stderr}")
-    with _running(
-        folder, data, log, port, ["hot_standby=on", "wal_retrieve_retry_interval=200ms"]
-    ) as standby:
+    settings = ("hot_standby=on", "wal_retrieve_retry_interval=200ms", *more)
+    with _running(folder, data, log, port, settings) as standby:
         yield standby
 
 
