@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import goparts
 from cluster.commands import succeeds
 from cluster.network import API_SERVICE_ADDRESS, SERVICE_RANGE, Link
 from cluster.node import Node
@@ -58,7 +59,7 @@ class ControlPlane:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.node.daemon(
             "etcd",
-            "/usr/bin/etcd",
+            str(goparts.binary(goparts.PARTS["etcd"])),
             f"--data-dir={data}",
             f"--listen-client-urls={_ETCD}",
             f"--advertise-client-urls={_ETCD}",

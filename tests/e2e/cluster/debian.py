@@ -14,7 +14,6 @@ from cluster.waiting import file_lock
 
 # Package and the file that proves it: asking for the file is quick, and another vendor's containerd counts too.
 CLUSTER_PACKAGES = {
-    "etcd-server": "/usr/bin/etcd",
     "containerd": "/usr/bin/containerd",
     "runc": "/usr/sbin/runc",
     "containernetworking-plugins": "/usr/lib/cni/ptp",
@@ -30,7 +29,7 @@ IMAGE_PACKAGES = {
     "skopeo": "/usr/bin/skopeo",
 }
 # A newly installed daemon would also start at the next boot; the cluster runs its own copy instead.
-_UNITS = {"etcd-server": "etcd", "containerd": "containerd"}
+_UNITS = {"containerd": "containerd"}
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _REFUSE_ALL = "#!/bin/sh\nexit 101\n"

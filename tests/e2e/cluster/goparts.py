@@ -70,6 +70,8 @@ PARTS: Mapping[str, GoPart] = {
             520,
             linker_flags=_kubernetes_flags(),
         ),
+        # Debian's is 3.4, from which the API server answers no consistent list out of its cache.
+        GoPart("etcd", ("go.etcd.io/etcd/server/v3",), 60),
         GoPart("coredns", ("github.com/coredns/coredns",), 150),
         GoPart("kind", ("sigs.k8s.io/kind",), 20),
         GoPart("pause", (".",), 5, sources=(PACKAGE / "parts" / "pause" / "main.go",)),

@@ -70,7 +70,8 @@ class LocalCluster:
             )
         debian.ensure(debian.CLUSTER_PACKAGES)
         binaries = goparts.build(goparts.PARTS["kubernetes"])
-        goparts.build(goparts.PARTS["helm"])
+        for name in ("etcd", "helm"):
+            goparts.build(goparts.PARTS[name])
         images = system_images()
         with file_lock(self.paths.lock):
             if not self.problems():
