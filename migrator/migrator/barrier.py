@@ -1,7 +1,7 @@
 """Waiting for replicas: for all that was committed at the end of a phase, and for most of it between two batches."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,16 @@ class Replicas:
         """How each stands to what the primary has now. Raises nothing: one that does not answer is told as such."""
         mark = mark_of(primary, origin_of(primary))
         return tuple(self._told(endpoint, mark) for endpoint in self.endpoints)
+
+    def opened(self) -> Iterator[tuple[str, Connection[Any]]]:
+        """Those that answer; what is wrong with the others is told where they are waited for."""
+        for endpoint in self.endpoints:
+            try:
+                if endpoint.place not in self._connections:
+                    self._connections[endpoint.place] = self.open(endpoint)
+            except psycopg.Error:
+                continue
+            yield endpoint.place, self._connections[endpoint.place]
 
     def wait(self, primary: Connection[Any]) -> None:
         """Until each has all that is committed on the primary now; raise what keeps the first one from it."""

@@ -18,6 +18,7 @@ from migrator.lines import Event
 from migrator.online import Online
 from migrator.permits import consume_permit
 from migrator.progress import Progress
+from migrator.progress_port import Board
 from migrator.request import Verb
 from migrator.scripts import Library, Script
 from migrator.settings import Limits
@@ -47,6 +48,8 @@ class Phases:
     replicas: Replicas
     interim: Path
     """where the answer will stand; until then, how far the work has come"""
+    board: Board
+    """the same, for whoever asks meanwhile"""
     move: Move | None = None
     """the application's own tool, where the image brings one"""
 
@@ -167,7 +170,8 @@ class Phases:
             )
 
     def _pass(self, script: Script, cursor: str, rows_done: int, rows_total: int) -> int:
-        progress = Progress(script.label, script.version.text, rows_done, self.limits.progress_ms / 1000)
+        every_seconds = self.limits.progress_ms / 1000
+        progress = Progress(script.label, script.version.text, rows_done, every_seconds, self.board)
         while True:
             self.replicas.throttle(self.connection)
             batch = self._batch(script, cursor, rows_done)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from migrator.answer import leave, log_line
+from migrator.progress_port import Board
 
 
 @dataclass
@@ -17,19 +18,21 @@ class Progress:
     version: str
     rows_before: int
     every_seconds: float
+    board: Board
     began: float = field(default_factory=time.monotonic)
     _shown_at: float = field(default_factory=time.monotonic)
 
     def show(self, rows_done: int, rows_total: int, interim: Path) -> None:
-        """At most once in `every_seconds`."""
+        """On the board at once, elsewhere at most once in `every_seconds`."""
         now = time.monotonic()
-        if now - self._shown_at < self.every_seconds:
-            return
-        self._shown_at = now
         rate, left = estimate(rows_done - self.rows_before, rows_total - rows_done, now - self.began)
         told = {"rowsDone": rows_done, "rowsTotal": rows_total, "rowsPerSecond": rate}
         if left is not None:
             told["secondsLeft"] = left
+        self.board.post({"version": self.version, **told})
+        if now - self._shown_at < self.every_seconds:
+            return
+        self._shown_at = now
         log_line("info", "progress", file=self.label, **told)
         running = {
             "verb": "migrate",

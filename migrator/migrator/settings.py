@@ -6,6 +6,7 @@ from pathlib import Path
 
 from migrator.stops import Reason, Refused
 
+REFUSE, WARN = "refuse", "warn"
 _MOST = 10_000_000_000
 
 
@@ -52,6 +53,8 @@ class Settings:
     termination_log: Path
     migrations: Path
     adopt_from: str
+    star_readers: str
+    progress_port: int
     limits: Limits
 
 
@@ -65,26 +68,41 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         termination_log=termination_log(environment),
         migrations=Path(environment.get("MIGRATOR_MIGRATIONS", "/migrations")),
         adopt_from=environment.get("MIGRATOR_ADOPT_FROM", ""),
+        progress_port=_number(environment, "progress_port", 0, least=0, most=65_535),
+        star_readers=_star_readers(environment),
         limits=Limits(
             **{field.name: _number(environment, field.name, field.default) for field in fields(Limits)}
         ),
     )
 
 
+def _star_readers(environment: Mapping[str, str]) -> str:
+    said = environment.get("MIGRATOR_STAR_READERS", REFUSE)
+    if said not in (REFUSE, WARN):
+        raise Refused(
+            Reason.SETTING_INVALID,
+            f"MIGRATOR_STAR_READERS={said!r} is neither {REFUSE} nor {WARN}",
+            f"say which, or leave it out for {REFUSE}",
+        )
+    return said
+
+
 def termination_log(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TERMINATION_LOG", "/dev/termination-log"))
 
 
-def _number(environment: Mapping[str, str], name: str, default: object) -> int:
+def _number(
+    environment: Mapping[str, str], name: str, default: object, least: int = 1, most: int = _MOST
+) -> int:
     assert isinstance(default, int)
     key = f"MIGRATOR_{name.upper()}"
     text = environment.get(key)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise Refused(
             Reason.SETTING_INVALID,
-            f"{key}={text!r} is not a whole number from 1 to {_MOST}",
+            f"{key}={text!r} is not a whole number from {least} to {most}",
             f"give a number, or leave it out for the default of {default}",
         )
     return int(text)

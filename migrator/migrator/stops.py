@@ -18,6 +18,7 @@ class Reason(StrEnum):
     INTERRUPTED = "Interrupted"
     FILES_INVALID = "FilesInvalid"
     LINT_REFUSED = "LintRefused"
+    STAR_READERS = "StarReaders"
     DIGEST_CHANGED = "DigestChanged"
     LEDGER_NEWER = "LedgerNewer"
     LEDGER_BEHIND = "LedgerBehind"

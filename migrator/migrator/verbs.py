@@ -29,10 +29,12 @@ from migrator.origin import failed_over, last_origin, moved, origin_of
 from migrator.permits import check_permit
 from migrator.phases import Phases, divergence
 from migrator.plan import Step, plan
+from migrator.progress_port import Board, shown
 from migrator.request import Request, Verb
 from migrator.scripts import Library, digest_of, in_range
 from migrator.semver import Version
 from migrator.settings import Settings
+from migrator.star_readers import refuse_star_readers
 from migrator.stops import Reason, Refused, Stop
 from migrator.tool import Move
 from migrator.tool_text import Tool
@@ -77,6 +79,7 @@ class Run:
             self._wait_for_replicas()
             return self._done(records, "nothing to do, the ledger shows it done")
         self._lint(steps)
+        self._look_for_star_readers(steps)
         check_permit(self.connection, self.request)
         if self.request.verb is Verb.CONTRACT:
             # What is taken away next must not be what a reader of a replica still needs.
@@ -85,21 +88,30 @@ class Run:
         pen = self._begin()
         # Another runner may have done it all while this one waited for the lock.
         steps = self._steps(read_records(self.connection))
-        phases = self._phases(pen)
-        for step in steps:
-            self._step(phases, step)
+        board = Board.of(self.request)
+        phases = self._phases(pen, board)
+        with shown(board, self.settings.progress_port if self.request.verb is Verb.MIGRATE else 0):
+            for step in steps:
+                self._step(phases, step)
         self._wait_for_replicas()
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
 
-    def _phases(self, pen: Pen) -> Phases:
+    def _phases(self, pen: Pen, board: Board) -> Phases:
         settings = self.settings
         move = None
         if self.tool is not None:
             url, redact = settings.database_url, self.redact
             move = Move(self.connection, pen, settings.limits, self.tool, url, redact)
         return Phases(
-            self.connection, pen, self.library, settings.limits, self.replicas, settings.termination_log, move
+            self.connection,
+            pen,
+            self.library,
+            settings.limits,
+            self.replicas,
+            settings.termination_log,
+            board,
+            move,
         )
 
     def _begin(self) -> Pen:
@@ -135,6 +147,15 @@ class Run:
             for name in names:
                 if name in scripts:
                     refuse_unfit(scripts[name])
+
+    def _look_for_star_readers(self, steps: list[Step]) -> None:
+        if self.request.bootstrap or self.request.verb is Verb.BACKOUT:
+            return
+        for step in steps:
+            script = self.library.get(step.record.version, {}).get(f"{step.phase.value}.sql")
+            if script is not None and step.phase is not Verb.MIGRATE:
+                endpoints = [("the primary", self.connection), *self.replicas.opened()]
+                refuse_star_readers(script, endpoints, self.settings.star_readers)
 
     def _check(self, records: Records) -> None:
         check_not_behind(records, self.request)

@@ -62,6 +62,10 @@ def users_of(plane: Mc, users: dict[str, Any] = USERS) -> LoadRun:
     return LoadRun(plane.kube, plane.load(**users), name="mc-users")
 
 
+def progress_of(release: dict[str, Any]) -> dict[str, Any] | None:
+    return ((release.get("status") or {}).get("migrations") or {}).get("progress")
+
+
 def number(plane: Mc, query: str) -> int:
     return int(plane.sql(query).strip())
 
@@ -121,6 +125,14 @@ def test_an_upgrade_takes_its_data_along_while_both_versions_write_and_foreign_h
     release = plane.release
     with users_of(plane) as users, ThreadPoolExecutor(len(GREEN_PHASES)) as executor:
         plane.ask_for(SECOND)
+        backfilling = release.wait(
+            lambda item: bool(progress_of(item)) or item["status"]["phase"] == "Verifying",
+            what="the backfill to say how far it is", deadline_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
+        told = progress_of(backfilling)
+        assert told is not None, "the backfill ended without a word of its progress"
+        assert 0 < told["rowsDone"] <= told["rowsTotal"]
+        assert told["endsAt"] >= told["at"]
         release.wait_phase("Verifying", deadline_seconds=PATIENCE_SECONDS)
         before = identity(release)
         green = release.status()["candidateRevision"]

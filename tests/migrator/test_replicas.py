@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.migrator.conftest import SOME_ROWS
 from tests.migrator.plane import Plane
@@ -150,6 +151,15 @@ def test_lag_that_this_role_may_not_see_is_unknown_and_not_zero(
     assert outcome.exit_code == 0, outcome.output
     assert "replica lag unknown" in outcome.output
     assert "GRANT pg_monitor" in outcome.output
+
+
+def test_a_reader_of_all_columns_on_a_standby_is_seen_too(followed: Plane, standby: Server) -> None:
+    there = url_there(followed, standby)
+    with psycopg.connect(there, autocommit=True, application_name="reports") as reader:
+        reader.execute("SELECT * FROM executions LIMIT 1")
+        refused = followed.run("expand", "1.0.0", "1.1.0")
+    says(refused, 1, "StarReaders", f"reports at {place(followed, standby)} reads * of executions")
+    followed.done("expand", "1.0.0", "1.1.0", attempt="2")
 
 
 def test_a_promotion_stops_forward_steps_on_either_side(followed: Plane, standby: Server) -> None:

@@ -44,6 +44,8 @@ ROLE_PINNED = "pinned-config"
 ROLE_TRAFFIC = "traffic"
 
 HASH_LENGTH = 10
+#: Where the pod of a migrate Job says how far it is.
+PROGRESS_PORT = 8099
 
 
 def deployment_name(release: str, component: str, colour: str, revision: str) -> str:

@@ -176,6 +176,17 @@ class LastUpgrade(StatusModel):
     timeline: tuple[TimelineEntry, ...] = Field(default=(), max_length=40)
 
 
+class BackfillProgress(StatusModel):
+    """What the running migrate Job says of itself; people read it, nothing is decided on it."""
+
+    job: Short
+    rows_done: int
+    rows_total: int
+    rows_per_second: int | None = None
+    ends_at: Instant | None = None
+    at: Instant
+
+
 class MigrationsStatus(StatusModel):
     """A cache of what the last Job said; the ledger in the database is the truth."""
 
@@ -189,6 +200,7 @@ class MigrationsStatus(StatusModel):
     ledger_line: int | None = None
     message: Message = ""
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
+    progress: BackfillProgress | None = None
 
 
 class ContractState(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from conductor.cli.style import Style, between, clock, lasting
-from conductor.cli.view import FAILED_OUTCOMES, UPGRADE_PHASES, Health, Release, Step, Upgrade
+from conductor.cli.view import FAILED_OUTCOMES, UPGRADE_PHASES, Health, Progress, Release, Step, Upgrade
 
 LABEL = 10
 GOOD_WHEN_FALSE = frozenset({"Stalled", "Reconciling"})
@@ -26,6 +26,8 @@ def release_lines(release: Release, now: datetime, style: Style) -> list[str]:
         field("Phase", phase(release, now, style)),
     ]
     lines += message_lines(release, style)
+    if release.progress is not None:
+        lines.append(field("Backfill", backfill(release.progress, now)))
     if release.upgrade is not None and release.upgrade.health is not None:
         lines += health_lines(release.upgrade.health, now, style)
     lines += ["", *traffic_lines(release, style)]
@@ -73,9 +75,20 @@ def change_line(release: Release, now: datetime, style: Style) -> str:
         shares(release),
         release.message or release.reason,
     ]
+    if release.progress is not None:
+        parts.append(f"[{backfill(release.progress, now)}]")
     if verdict is not None:
         parts.append(f"[{verdict.verdict}]")
     return " ".join(part for part in parts if part)
+
+
+def backfill(progress: Progress, now: datetime) -> str:
+    """How far it has come, and when it ends by its own estimate."""
+    share = f" ({100 * progress.rows_done // progress.rows_total} %)" if progress.rows_total else ""
+    said = f"{progress.rows_done:,} of about {progress.rows_total:,} rows{share}"
+    if progress.rows_per_second is not None:
+        said += f", {progress.rows_per_second:,} a second"
+    return said + (f", done about {clock(progress.ends_at, now)}" if progress.ends_at is not None else "")
 
 
 def shares(release: Release) -> str:

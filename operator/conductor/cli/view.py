@@ -90,6 +90,16 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """Of the backfill that runs."""
+
+    rows_done: int
+    rows_total: int
+    rows_per_second: int | None
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Release:
     namespace: str
     name: str
@@ -107,6 +117,7 @@ class Release:
     last: Upgrade | None
     pending: Pending | None
     reversions: int
+    progress: Progress | None = None
 
     @property
     def under_way(self) -> bool:
@@ -210,6 +221,19 @@ def read_pending(data: Mapping[str, Any] | None) -> Pending | None:
     )
 
 
+def read_progress(status: Mapping[str, Any]) -> Progress | None:
+    """None unless a backfill runs: what stands there from the last one is history."""
+    data = (status.get("migrations") or {}).get("progress")
+    if not data or text(status, "phase") != "Migrating":
+        return None
+    return Progress(
+        rows_done=int(data.get("rowsDone") or 0),
+        rows_total=int(data.get("rowsTotal") or 0),
+        rows_per_second=data.get("rowsPerSecond"),
+        ends_at=instant(data.get("endsAt")),
+    )
+
+
 def read_release(item: Mapping[str, Any]) -> Release:
     metadata = item.get("metadata") or {}
     spec = item.get("spec") or {}
@@ -237,4 +261,5 @@ def read_release(item: Mapping[str, Any]) -> Release:
         last=read_upgrade(status.get("lastUpgrade")),
         pending=read_pending(status.get("pendingContract")),
         reversions=int(traffic.get("reversions") or 0),
+        progress=read_progress(status),
     )

@@ -77,7 +77,7 @@ class Display:
             self._draw(release_lines(release, now, self.out.style))
         else:
             self._once(
-                (release.phase, release.reason, release.message, release.shares),
+                (release.phase, release.reason, release.message, release.shares, release.progress),
                 lambda: self.out.write([change_line(release, now, self.out.style)]),
             )
 

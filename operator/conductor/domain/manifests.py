@@ -10,6 +10,7 @@ from conductor.api.spec import Component, ComponentService, Migrations
 from conductor.domain.revision import Revision, steady_selector
 from conductor.domain.snapshot import Snapshot
 
+_PROGRESS_PORT = {"name": "progress", "containerPort": names.PROGRESS_PORT, "protocol": "TCP"}
 #: A Job's pods are restarted by us as a new attempt, never by the Job: one attempt, one fence token.
 _BACKOFF_LIMIT = 0
 #: A Job's pod leaves a node that does not answer after so long, not after the five minutes that are usual: users wait.
@@ -131,6 +132,10 @@ def migration_job(
         arguments["--ledger-line"] = str(s.status.migrations.ledger_line)
     urls = {"DATABASE_URL": migrations.database_secret_ref.key}
     urls |= {f"REPLICA_URL_{number}": key for number, key in enumerate(migrations.replica_keys, start=1)}
+    # Only a backfill takes long enough to be asked how far it is.
+    shown = (
+        [{"name": "MIGRATOR_PROGRESS_PORT", "value": str(names.PROGRESS_PORT)}] if verb == "migrate" else []
+    )
     annotations = {names.ANNOTATION_DIGEST: migration_digest(migrations, run, verb)}
     bound = (
         {}
@@ -167,7 +172,8 @@ def migration_job(
                             "name": "migrator",
                             "image": migrations.image,
                             "args": [verb, *(part for pair in arguments.items() for part in pair)],
-                            "env": [_from_secret(migrations, *url) for url in urls.items()],
+                            "env": [*shown, *(_from_secret(migrations, *url) for url in urls.items())],
+                            **({"ports": [_PROGRESS_PORT]} if shown else {}),
                             "terminationMessagePolicy": "File",
                             "securityContext": {
                                 "allowPrivilegeEscalation": False,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from conductor.api.names import preview_name
+from conductor.api.names import PROGRESS_PORT, job_name, preview_name
 from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Phase, UpgradeStatus
 from conductor.domain.nodes import question
@@ -72,6 +72,17 @@ class ProbeOrder:
 
 
 @dataclass(frozen=True)
+class ProgressQuestion:
+    """How far this Job's backfill has come, asked of its pod."""
+
+    job: str
+    address: str
+    upgrade: str
+    attempt: int
+    port: int = PROGRESS_PORT
+
+
+@dataclass(frozen=True)
 class Needs:
     """All background work that one release wants done now."""
 
@@ -80,6 +91,7 @@ class Needs:
     probes: tuple[ProbeOrder, ...] = field(default=())
     #: Asked of every node: see `domain.nodes`.
     nodes: str = ""
+    progress: ProgressQuestion | None = None
 
 
 def needs(s: Snapshot) -> Needs:
@@ -91,7 +103,7 @@ def needs(s: Snapshot) -> Needs:
     spec = policy(s, to)
     losing = s.revision(upgrade.from_revision)
     if s.status.phase in _EXPANDING and spec.migrations is not None and losing is not None:
-        return Needs(health_question(s, losing, spec))
+        return Needs(health_question(s, losing, spec), progress=progress_question(s, upgrade))
     if s.status.phase not in _JUDGED:
         return Needs(nodes=question(s))
     silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
@@ -115,6 +127,16 @@ def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> Healt
         errors=f"sum({_grown(count, failed, window)}) or vector(0)",
         p95_ms=f"1000 * histogram_quantile(0.95, sum by (le) ({_grown(bucket, users, window)}))",
     )
+
+
+def progress_question(s: Snapshot, upgrade: UpgradeStatus) -> ProgressQuestion | None:
+    """None where no backfill runs, or its pod has no address yet."""
+    if s.status.phase is not Phase.MIGRATING:
+        return None
+    job = s.jobs.get(job_name(s.name, upgrade.id, "migrate", upgrade.attempt))
+    if job is None or not job.address:
+        return None
+    return ProgressQuestion(job.name, job.address, upgrade.id, upgrade.attempt)
 
 
 def silence_question(s: Snapshot, losing: Revision, spec: ReleaseSpec) -> SilenceQuestion:

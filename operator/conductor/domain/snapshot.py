@@ -111,6 +111,8 @@ class JobState:
     digest: str = ""
     #: It has not ended, and there is no pod of it.
     podless: bool = False
+    #: Of its pod, while it runs.
+    address: str = ""
 
     @property
     def ended(self) -> bool:
@@ -195,6 +197,18 @@ class ProbeSample:
 
 
 @dataclass(frozen=True)
+class ProgressSample:
+    """How far a running migrate Job says its backfill has come; nothing is decided on it."""
+
+    job: str
+    at: datetime
+    rows_done: int
+    rows_total: int
+    rows_per_second: int | None = None
+    seconds_left: int | None = None
+
+
+@dataclass(frozen=True)
 class NodeState:
     """Whether one node is known to send new connections where the EndpointSlices say."""
 
@@ -260,6 +274,7 @@ class Snapshot:
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
     nodes: NodeSample | None = None
+    progress: ProgressSample | None = None
     server_now: datetime | None = None
 
     def age(self, written_at: datetime) -> timedelta:

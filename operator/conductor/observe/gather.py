@@ -27,6 +27,7 @@ from conductor.domain.snapshot import (
     NodeSample,
     Pod,
     ProbeSample,
+    ProgressSample,
     ServiceState,
     SilenceSample,
     Snapshot,
@@ -51,6 +52,7 @@ class Samples:
     silence: SilenceSample | None = None
     probes: Mapping[str, ProbeSample] = field(default_factory=dict)
     nodes: NodeSample | None = None
+    progress: ProgressSample | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def _snapshot(
         silence=samples.silence,
         probes=samples.probes,
         nodes=samples.nodes,
+        progress=samples.progress,
     )
 
 

@@ -188,6 +188,7 @@ class JobPod:
     ran: bool
     waiting_reason: str
     leaving_at: datetime | None = None
+    address: str = ""
 
 
 def job_pod(obj: Object) -> JobPod | None:
@@ -198,7 +199,18 @@ def job_pod(obj: Object) -> JobPod | None:
     answer, message = _answer(obj)
     leaving = obj["metadata"].get("deletionTimestamp")
     leaving_at = instant(leaving) if leaving else None
-    return JobPod(job_name, answer, message, _exit_code(obj), _ran(obj), _waiting_reason(obj), leaving_at)
+    status = obj.get("status") or {}
+    running = status.get("phase") == "Running" and leaving_at is None
+    return JobPod(
+        job_name,
+        answer,
+        message,
+        _exit_code(obj),
+        _ran(obj),
+        _waiting_reason(obj),
+        leaving_at,
+        str(status.get("podIP") or "") if running else "",
+    )
 
 
 def job(obj: Object, pods: Sequence[Object]) -> JobState:
@@ -238,6 +250,7 @@ def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
         waiting_reason=next((item.waiting_reason for item in own if item.waiting_reason), ""),
         leaving_at=next((item.leaving_at for item in own if item.leaving_at), None),
         podless=not own and not state.ended,
+        address=next((item.address for item in own if item.address), "") if not state.ended else "",
     )
 
 

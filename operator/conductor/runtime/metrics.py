@@ -87,6 +87,18 @@ RECEIPTS_OUTBOX = Gauge(
 RECEIPT_ERRORS = Counter(
     "mc_receipt_errors_total", "Tries to keep receipts that failed", ["reason"], registry=REGISTRY
 )
+MIGRATION_ROWS_DONE = Gauge(
+    "mc_migration_rows_done",
+    "Rows that the backfill of a release has filled so far, while it runs",
+    ["namespace", "release"],
+    registry=REGISTRY,
+)
+MIGRATION_ROWS_ESTIMATED = Gauge(
+    "mc_migration_rows_estimated",
+    "Rows that it will have filled in the end, by what differed when it began",
+    ["namespace", "release"],
+    registry=REGISTRY,
+)
 QUEUE = Gauge("mc_queue_depth", "Releases that have a turn coming", registry=REGISTRY)
 NODES_BEHIND = Gauge(
     "mc_nodes_behind",

@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
+from conductor.adapters.migration_progress import ask_progress
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.domain.sampling import Needs
-from conductor.domain.snapshot import HealthSample, SilenceSample
+from conductor.domain.snapshot import HealthSample, ProgressSample, SilenceSample
 from conductor.observe.gather import Samples
 from conductor.runtime import metrics
 from conductor.runtime.node_proof import NodeProof
@@ -45,6 +47,7 @@ class _Watch:
     needs: Needs
     health: HealthSample | None = None
     silence: SilenceSample | None = None
+    progress: ProgressSample | None = None
 
 
 class BackgroundSamples:
@@ -62,6 +65,7 @@ class BackgroundSamples:
         self._nodes = nodes
         self._prometheus = prometheus
         self._probes = Probes(outbound, now)
+        self._ask_progress = partial(ask_progress, outbound, now=now)
         self._lock = threading.Lock()
         self._watches: dict[Key, _Watch] = {}
         self._turns: Turns[Key] = Turns(time.monotonic)
@@ -90,7 +94,7 @@ class BackgroundSamples:
             watch = self._watches.get(key)
             if watch is None:
                 return Samples(nodes=nodes)
-            return Samples(watch.health, watch.silence, self._probes.newest(key), nodes)
+            return Samples(watch.health, watch.silence, self._probes.newest(key), nodes, watch.progress)
 
     def want(self, key: Key, needs: Needs) -> None:
         """Measure this from now on; an empty `needs` stops all of it."""
@@ -98,6 +102,9 @@ class BackgroundSamples:
             self._nodes.want(key, needs.nodes)
         with self._lock:
             former = self._watches.get(key)
+            if former is not None and former.progress is not None and not _is_about(former.progress, needs):
+                former.progress = None
+                _forget_progress(key)
             if replace(needs, nodes="") == Needs():
                 self._watches.pop(key, None)
                 self._turns.forget(key)
@@ -135,12 +142,31 @@ class BackgroundSamples:
             if watch is None:
                 return False
             needs = watch.needs
+        progress = self._ask_progress(needs.progress) if needs.progress else None
         health = self._prometheus.ask_health(needs.health) if needs.health else None
         silence = self._prometheus.ask_silence(needs.silence) if needs.silence else None
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:
                 return False
+            if progress is not None and _is_about(progress, watch.needs):
+                watch.progress = progress
+                _tell_progress(key, progress)
             watch.health, watch.silence = health or watch.health, silence or watch.silence
         self._wake(key)
         return True
+
+
+def _is_about(progress: ProgressSample, needs: Needs) -> bool:
+    return needs.progress is not None and needs.progress.job == progress.job
+
+
+def _tell_progress(key: Key, progress: ProgressSample) -> None:
+    metrics.MIGRATION_ROWS_DONE.labels(*key).set(progress.rows_done)
+    metrics.MIGRATION_ROWS_ESTIMATED.labels(*key).set(progress.rows_total)
+
+
+def _forget_progress(key: Key) -> None:
+    """A number that nothing brings up to date any more would be taken for one that stands still."""
+    for gauge in (metrics.MIGRATION_ROWS_DONE, metrics.MIGRATION_ROWS_ESTIMATED):
+        gauge.remove(*key)

@@ -282,6 +282,59 @@ def disputed() -> Json:
     return item
 
 
+def backfilling() -> Json:
+    """1.1.0 is brought up, half of the rows are filled, nobody has met it."""
+    item = stable()
+    item["metadata"]["generation"] = 2
+    item["spec"]["version"] = "1.1.0"
+    item["status"] |= {
+        "observedGeneration": 2,
+        "phase": "Migrating",
+        "reason": "RunningJob",
+        "message": "Job mc-u2-migrate-1 is running",
+        "upgrade": {
+            "id": "u2-bbbbbbbbbb",
+            "from": "1.0.0",
+            "to": "1.1.0",
+            "fromColour": "blue",
+            "toColour": "green",
+            "startedAt": "2026-03-01T11:55:00.000Z",
+            "phaseStartedAt": "2026-03-01T11:55:40.000Z",
+            "deadline": "2026-03-01T12:55:40.000Z",
+            "timeline": [
+                {
+                    "phase": "Preflight",
+                    "startedAt": "2026-03-01T11:55:00.000Z",
+                    "endedAt": "2026-03-01T11:55:01.000Z",
+                },
+                {
+                    "phase": "Expanding",
+                    "startedAt": "2026-03-01T11:55:01.000Z",
+                    "endedAt": "2026-03-01T11:55:20.000Z",
+                },
+                {
+                    "phase": "BringingUp",
+                    "startedAt": "2026-03-01T11:55:20.000Z",
+                    "endedAt": "2026-03-01T11:55:40.000Z",
+                },
+                {"phase": "Migrating", "startedAt": "2026-03-01T11:55:40.000Z"},
+            ],
+        },
+        "migrations": {
+            "state": "expanded",
+            "progress": {
+                "job": "mc-u2-migrate-1",
+                "rowsDone": 5_000_000,
+                "rowsTotal": 10_000_000,
+                "rowsPerSecond": 19_000,
+                "endsAt": "2026-03-01T12:04:23.000Z",
+                "at": "2026-03-01T12:00:00.000Z",
+            },
+        },
+    }
+    return item
+
+
 CASES: dict[str, Callable[[], Json]] = {
     case.__name__: case
     for case in (
@@ -291,6 +344,7 @@ CASES: dict[str, Callable[[], Json]] = {
         waiting_for_approval,
         rolled_back,
         contracting,
+        backfilling,
         unseen,
         contract_pending,
         target_not_ready,

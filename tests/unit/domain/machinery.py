@@ -226,7 +226,9 @@ class Machinery:
         name = job["metadata"]["name"]
         labels = {**job["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
         found = self.kube.get("Pod", self.namespace, f"{name}-x")
-        status = {"containerStatuses": [{"state": state}]}
+        status: Object = {"containerStatuses": [{"state": state}]}
+        if "running" in state:
+            status |= {"phase": "Running", "podIP": "10.0.0.9"}
         if found is None or found["status"] != status:
             pod = {
                 "kind": "Pod",

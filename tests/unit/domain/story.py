@@ -30,7 +30,7 @@ from conductor.domain.determine import determine
 from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
-from conductor.domain.snapshot import HealthSample, ProbeSample, SilenceSample, Snapshot
+from conductor.domain.snapshot import HealthSample, ProbeSample, ProgressSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
 
 NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
@@ -74,6 +74,7 @@ class Story:
         self.wrong_answers: set[str] = set()
         #: Requests a second that each losing pod still answers; None: Prometheus has no series of it.
         self.noise: float | None = 0.0
+        self.progress: ProgressSample | None = None
         #: Nodes by what is seen through them, empty where they follow; None: they cannot be asked.
         self.nodes: dict[str, str] | None = None
         self._log = Log(self.kube, self.machinery, NAMESPACE, UID, BEGIN)
@@ -354,7 +355,10 @@ class Story:
             silence = SilenceSample(wanted.silence.revision, now, counts)
         self._probes = {order.target: self._probe(order.target, order.since, now) for order in wanted.probes}
         nodes = node_sample(self.nodes, wanted.nodes, now)
-        return Samples(health, silence, self._probes, nodes)
+        progress = None
+        if wanted.progress is not None and self.progress is not None:
+            progress = replace(self.progress, job=wanted.progress.job, at=now)
+        return Samples(health, silence, self._probes, nodes, progress)
 
     def _probe(self, target: str, since: datetime, now: datetime) -> ProbeSample:
         former = self._probes.get(target)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.unit.adapters.servers import ToThisMachine, says, server
 
 from conductor.adapters.clock import wall_clock
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api.urls import DEFAULT_URLS
-from conductor.domain.sampling import HealthQuestion, Needs
+from conductor.domain.sampling import HealthQuestion, Needs, ProgressQuestion
 from conductor.domain.snapshot import HealthSample
+from conductor.runtime import metrics
 from conductor.runtime.samples import BackgroundSamples, every_seconds
 from conductor.runtime.turns import Key
 
@@ -68,6 +71,32 @@ def test_the_others_get_their_samples(prometheus: ThreePrometheuses) -> None:
         prometheus.let_go.set()
     finally:
         samples.close()
+
+
+def test_progress_is_a_metric_for_as_long_as_its_job_runs(prometheus: ThreePrometheuses) -> None:
+    told = threading.Event()
+    body = '{"upgrade":"u1","attempt":1,"rowsDone":5,"rowsTotal":20}'
+    with server(says(body)) as pod:
+        asked = ProgressQuestion("mc-u1-migrate-1", "127.0.0.1", "u1", 1, pod.port)
+        samples = BackgroundSamples(lambda _: told.set(), prometheus, ToThisMachine(), wall_clock)
+        samples.want(GOOD, replace(question("good"), progress=asked))
+        samples.start()
+        try:
+            assert told.wait(SECONDS)
+            found = samples.newest(GOOD).progress
+            assert found is not None
+            assert (found.rows_done, found.rows_total) == (5, 20)
+            labels = {"namespace": GOOD[0], "release": GOOD[1]}
+            rows = [
+                metrics.REGISTRY.get_sample_value(name, labels)
+                for name in ("mc_migration_rows_done", "mc_migration_rows_estimated")
+            ]
+            assert rows == [5, 20]
+            samples.want(GOOD, question("good"))
+            assert samples.newest(GOOD).progress is None
+            assert metrics.REGISTRY.get_sample_value("mc_migration_rows_done", labels) is None
+        finally:
+            samples.close()
 
 
 @pytest.mark.parametrize(("releases", "seconds"), [(1, 2.0), (40, 2.0), (100, 5.0), (160, 8.0), (1000, 8.0)])

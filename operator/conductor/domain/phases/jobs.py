@@ -140,7 +140,7 @@ def _cannot_start(s: Snapshot, job: JobState, migrations: Migrations) -> tuple[R
 def read(job: JobState | None, verb: str) -> JobOutcome:
     """A Job's completion counts only with an answer that says so: exit code and termination message."""
     answer = dict(job.answer or {}) if job else {}
-    known = {field.alias or name for name, field in MigrationsStatus.model_fields.items()}
+    known = {field.alias or name for name, field in MigrationsStatus.model_fields.items()} - {"progress"}
     try:
         status = MigrationsStatus.model_validate(
             {key: answer[key] for key in answer if key in known and answer[key] is not None} | {"verb": verb}

@@ -21,6 +21,7 @@ from conductor.domain.phases.jobs import (
     unfinished,
     worth_another,
 )
+from conductor.domain.phases.progress import with_progress
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.versioned import delete
 
@@ -68,7 +69,7 @@ def migrating(context: Context) -> Situation:
     if context.migrations is None or not context.upgrade.expanded:
         return Advancing(Phase.VERIFYING, Reason.STARTED, "no migrations")
     if (pending := _attend(context, "migrate")) is not None:
-        return _given_up(context, pending, "migrate") or pending
+        return _given_up(context, pending, "migrate") or with_progress(context.s, pending)
     outcome = _read(context, "migrate")
     if outcome.well and outcome.status.divergence:
         return Failing(
