@@ -354,11 +354,9 @@ class Story:
             counts = {pod["metadata"]["name"]: self.noise for pod in pods or self.machinery.unlabelled_pods()}
             silence = SilenceSample(wanted.silence.revision, now, counts)
         self._probes = {order.target: self._probe(order.target, order.since, now) for order in wanted.probes}
-        nodes = node_sample(self.nodes, wanted.nodes, now)
-        progress = None
-        if wanted.progress is not None and self.progress is not None:
-            progress = replace(self.progress, job=wanted.progress.job, at=now)
-        return Samples(health, silence, self._probes, nodes, progress)
+        asked, told = wanted.progress, self.progress
+        progress = replace(told, job=asked.job, at=now) if asked and told else None
+        return Samples(health, silence, self._probes, node_sample(self.nodes, wanted.nodes, now), progress)
 
     def _probe(self, target: str, since: datetime, now: datetime) -> ProbeSample:
         former = self._probes.get(target)
