@@ -4,7 +4,7 @@ password."""
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlencode
 
 from psycopg import Error, conninfo
 
@@ -58,6 +58,17 @@ class Dsn:
         """Where it leads, for messages."""
         host = self.parameters.get("host") or self.parameters.get("hostaddr") or "the local socket"
         return f"{host}:{self.parameters.get('port', '5432')}/{self.parameters.get('dbname', '')}"
+
+
+def url_of(dsn: Dsn) -> str:
+    """The same connection as a URL, for programs that read one; it holds the password."""
+    rest = dict(dsn.parameters)
+    user, password = rest.pop("user", ""), rest.pop("password", "")
+    given = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    host, port, name = rest.pop("host", ""), rest.pop("port", ""), rest.pop("dbname", "")
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
+    more = f"?{urlencode(rest)}" if rest else ""
+    return f"postgresql://{given}{'@' if given else ''}{place}{':' + port if port else ''}/{quote(name, safe='')}{more}"
 
 
 def parse_dsn(text: str, name: str = "DATABASE_URL") -> Dsn:

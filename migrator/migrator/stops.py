@@ -44,6 +44,7 @@ class Reason(StrEnum):
     STATEMENT_TOO_LONG = "StatementTooLong"
     SQL_FAILED = "SqlFailed"
     OBJECT_DIFFERS = "ObjectDiffers"
+    PHASE_BREACH = "PhaseBreach"
     TOOL_FAILED = "ToolFailed"
     STATE_UNEXPECTED = "StateUnexpected"
     RIGHTS_MISSING = "RightsMissing"

@@ -20,6 +20,8 @@ from migrator.dsn import Redactor
 from migrator.fence import hold_fence, tool_name
 from migrator.ledger import Pen
 from migrator.lines import Event
+from migrator.lint.catalogue import Catalogue, packed, read_catalogue, unpacked
+from migrator.lint.changes import JUDGES
 from migrator.request import Verb
 from migrator.scripts import Script
 from migrator.settings import Limits
@@ -27,6 +29,8 @@ from migrator.sqltext import Fault
 from migrator.stops import Reason, Refused, TryAgain
 from migrator.tool_text import Targets, Tool, command_faults
 
+CATALOGUE = "catalogue"
+"""The name under which an intent keeps the catalogue that it began with."""
 _KEPT_CHARACTERS = 600
 
 
@@ -62,21 +66,36 @@ class Move:
         target, before = targets.of(phase), targets.before_of(phase)
         if target is None:
             return
-        found = self._state()
-        if found == target:
+        found, left_open = self._state(), self._left_open(script, phase)
+        if found == target and left_open is None:
             return
-        if found not in before and not self._left_open(script, phase):
-            raise Refused(
-                Reason.STATE_UNEXPECTED,
-                f"{script.label}: the tool's state is {found!r}, and {phase.value} begins at "
-                f"{' or '.join(map(repr, before))}",
-                "bring the database and targets.json together: somebody moved the one, or the other names a wrong "
-                "target",
-                version=script.version.text,
-            )
+        judged = phase is not Verb.BACKOUT and not self.pen.request.bootstrap
+        known = left_open.catalogue if left_open is not None else None
+        # A tool that stands where it began has done nothing yet; what is different by now, somebody mended.
+        if judged and (left_open is None or found in before):
+            known = read_catalogue(self.connection)
+        if found != target:
+            if found not in before and left_open is None:
+                raise Refused(
+                    Reason.STATE_UNEXPECTED,
+                    f"{script.label}: the tool's state is {found!r}, and {phase.value} begins at "
+                    f"{' or '.join(map(repr, before))}",
+                    "bring the database and targets.json together: somebody moved the one, or the other names a "
+                    "wrong target",
+                    version=script.version.text,
+                )
+            self._move(phase, script, target, known)
+        if judged:
+            self._compare(phase, script, targets, known)
+
+    def _move(self, phase: Verb, script: Script, target: str, known: Catalogue | None) -> None:
         with self.connection.transaction():
             hold_fence(self.connection, self.pen)
-            self.pen.append(self.connection, phase, Event.INTENT, version=script.version, about=target)
+            # Kept until the phase is applied: whoever finds the tool half-way must know where it began.
+            kept = {CATALOGUE: packed(known)} if known is not None else {}
+            self.pen.append(
+                self.connection, phase, Event.INTENT, version=script.version, about=target, digests=kept
+            )
         self._run(self.tool.command(phase, target), phase, target, script.version.text)
         reached = self._state()
         if reached != target:
@@ -87,52 +106,55 @@ class Move:
                 version=script.version.text,
             )
 
-    def _left_open(self, script: Script, phase: Verb) -> bool:
-        """Whether a move of this phase began and its end was never told: the tool may be anywhere on the way."""
+    def _compare(self, phase: Verb, script: Script, targets: Targets, known: Catalogue | None) -> None:
+        """Raise Refused where the tool did to the schema what its phase may not do. It is committed by then; what is
+        contracted cannot be taken back, and is told only."""
+        if known is None:
+            log_line(
+                "warning", "what the tool did is not compared, an older runner began it", file=script.label
+            )
+            return
+        for breach in JUDGES[phase.value](known, read_catalogue(self.connection)):
+            if breach.rule in targets.allow or phase is Verb.CONTRACT:
+                because = targets.allow.get(breach.rule, "")
+                log_line(
+                    "warning",
+                    breach.message,
+                    file=script.label,
+                    rule=breach.rule,
+                    because=because,
+                    mend=breach.mend,
+                )
+                continue
+            raise Refused(
+                Reason.PHASE_BREACH,
+                f"{script.label}: {phase.value} moved the tool to {targets.of(phase)!r}, and {breach.message} "
+                f"({breach.rule})",
+                f"{breach.mend}. It is done already: backout moves the tool back to {targets.before!r}, which brings "
+                "no dropped rows back. `lint DIR --dsn` finds it beforehand; where it is meant, say there "
+                f'"allow": {{"{breach.rule}": "because ..."}}',
+                version=script.version.text,
+            )
+
+    def _left_open(self, script: Script, phase: Verb) -> "_Begun | None":
+        """A move of this phase that began and whose end was never told: the tool may be anywhere on the way."""
         row = self.connection.execute(
-            "SELECT event = 'intent' FROM maestro_conductor.events WHERE version = %s AND phase = %s"
-            " AND event IN ('intent', 'applied') ORDER BY seq DESC LIMIT 1",
-            (script.version.text, phase.value),
+            "SELECT event, digests->>%s FROM maestro_conductor.events WHERE version = %s"
+            " AND (phase = %s AND event IN ('intent', 'applied') OR phase = 'backout' AND event = 'applied')"
+            " ORDER BY seq DESC LIMIT 1",
+            (CATALOGUE, script.version.text, phase.value),
         ).fetchone()
-        return bool(row and row[0])
+        if row is None or row[0] != Event.INTENT.value:
+            return None
+        return _Begun(unpacked(row[1]) if row[1] else None)
 
     def _state(self) -> str:
         told = self._run(self.tool.state, None, "", None)
         return self.tool.state_in(told)
 
     def _run(self, command: tuple[str, ...], phase: Verb | None, target: str, version: str | None) -> str:
-        environment = {**os.environ, **self._surroundings(phase, target)}
-        seconds = self.limits.online_timeout_ms / 1000
-        try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds,
-                stdin=subprocess.DEVNULL, check=False,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise Refused(
-                Reason.TOOL_FAILED,
-                f"tool.json: there is no program {command[0]!r} in this image",
-                "install it there",
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise TryAgain(
-                Reason.TOOL_FAILED,
-                f"{command[0]} took longer than {seconds:.0f} s and was ended",
-                "see what it waits for; or raise MIGRATOR_ONLINE_TIMEOUT_MS",
-                version=version,
-            ) from error
-        said = self.redact(f"{done.stdout}\n{done.stderr}".strip())
-        if phase is not None or done.returncode:
-            for line in said.splitlines():
-                log_line("info", "tool", said=line)
-        if done.returncode:
-            raise Refused(
-                Reason.TOOL_FAILED,
-                f"{command[0]} ended with {done.returncode}: {' '.join(said[-_KEPT_CHARACTERS:].split())}",
-                "the Job's log has all of it; mend the migration, then retry: it is moved to the same target again",
-                version=version,
-            )
-        return done.stdout
+        call = Call(self._surroundings(phase, target), self.limits.online_timeout_ms / 1000, self.redact)
+        return call.run(command, version, tell=phase is not None)
 
     def _surroundings(self, phase: Verb | None, target: str) -> Mapping[str, str]:
         """What every client on libpq takes over by itself; others read what they need from the first three."""
@@ -147,6 +169,56 @@ class Move:
             "PGAPPNAME": tool_name(self.pen.request.control_plane),
             "PGOPTIONS": timeouts,
         }
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Where the catalogue stood when a move began; None where the runner that began it did not write that down."""
+
+    catalogue: Catalogue | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """How the tool's programs are run: `surroundings` on top of our own environment, for `seconds` at most."""
+
+    surroundings: Mapping[str, str]
+    seconds: float
+    redact: Redactor
+    logs: bool = True
+
+    def run(self, command: tuple[str, ...], version: str | None, *, tell: bool) -> str:
+        """What it printed. Raise a Stop where it cannot be run, takes too long, or fails."""
+        try:
+            done = subprocess.run(
+                command, env={**os.environ, **self.surroundings}, capture_output=True, text=True, errors="replace",
+                timeout=self.seconds, stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise Refused(
+                Reason.TOOL_FAILED,
+                f"tool.json: there is no program {command[0]!r} in this image",
+                "install it there",
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise TryAgain(
+                Reason.TOOL_FAILED,
+                f"{command[0]} took longer than {self.seconds:.0f} s and was ended",
+                "see what it waits for; or raise MIGRATOR_ONLINE_TIMEOUT_MS",
+                version=version,
+            ) from error
+        said = self.redact(f"{done.stdout}\n{done.stderr}".strip())
+        if self.logs and (tell or done.returncode):
+            for line in said.splitlines():
+                log_line("info", "tool", said=line)
+        if done.returncode:
+            raise Refused(
+                Reason.TOOL_FAILED,
+                f"{command[0]} ended with {done.returncode}: {' '.join(said[-_KEPT_CHARACTERS:].split())}",
+                "the Job's log has all of it; mend the migration, then retry: it is moved to the same target again",
+                version=version,
+            )
+        return done.stdout
 
 
 def _faults(tool: Tool) -> Iterator[Fault]:

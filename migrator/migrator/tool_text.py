@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from migrator.request import Verb
 from migrator.sqltext import Fault
@@ -65,11 +65,14 @@ class Targets:
     expand: str | None = None
     migrate: str | None = None
     contract: str | None = None
+    allow: Mapping[str, str] = field(default_factory=dict)
+    """rules that its phases may break all the same, each with the reason"""
 
     @classmethod
     def parse(cls, text: str) -> "Targets":
         """Raise ValueError with what is wrong."""
         said = _object(text)
+        allow = _allowed(said.pop("allow", {}))
         known = {field.name for field in fields(cls)}
         for name, value in said.items():
             if name not in known or not isinstance(value, str):
@@ -78,7 +81,7 @@ class Targets:
             raise ValueError(
                 "'before' is missing: where the tool stands before this version, and after its backout"
             )
-        return cls(**{name: str(value) for name, value in said.items()})
+        return cls(**{name: str(value) for name, value in said.items()}, allow=allow)
 
     def of(self, phase: Verb) -> str | None:
         match phase:
@@ -98,6 +101,14 @@ class Targets:
             return tuple(dict.fromkeys(target for target in order if target is not None))
         reached = order[: {Verb.EXPAND: 1, Verb.MIGRATE: 2, Verb.CONTRACT: 3}[phase]]
         return (next(target for target in reversed(reached) if target is not None),)
+
+
+def _allowed(said: object) -> dict[str, str]:
+    if not isinstance(said, Mapping) or not all(
+        isinstance(reason, str) and reason.strip() for reason in said.values()
+    ):
+        raise ValueError("'allow' is not an object of rules and the reason for each")
+    return {str(rule): str(reason) for rule, reason in said.items()}
 
 
 def targets_faults(text: str) -> Iterator[Fault]:

@@ -1,14 +1,17 @@
 """A migration tool of an application's own, as small as one can be: a table that says where it stands, and steps that
-each commit by themselves. It runs as a program, `own_tool.py state|forward|back [target]`."""
+each commit by themselves. It runs as a program, `own_tool.py state|forward|back [target]`; the environment may say
+what a step does instead."""
 
 import os
 import sys
 
 import psycopg
 
+EXPAND = os.environ.get("OWN_TOOL_EXPAND", "ALTER TABLE told ADD COLUMN second text")
+MIGRATE = os.environ.get("OWN_TOOL_MIGRATE", "UPDATE told SET second = what")
 STEPS = (
-    ("r0", "r1", "ALTER TABLE told ADD COLUMN second text", "ALTER TABLE told DROP COLUMN second"),
-    ("r1", "r2", "UPDATE told SET second = what", "UPDATE told SET second = NULL"),
+    ("r0", "r1", EXPAND, "ALTER TABLE told DROP COLUMN IF EXISTS second"),
+    ("r1", "r2", MIGRATE, "UPDATE told SET second = NULL"),
     ("r2", "r3", "ALTER TABLE told DROP COLUMN what", "ALTER TABLE told ADD COLUMN what text"),
 )
 

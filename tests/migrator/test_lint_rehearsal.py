@@ -13,8 +13,8 @@ from tests.migrator.server import PASSWORD, Server
 from tests.migrator.test_lint_text import write
 
 from migrator.lint.command import CLEAN, FOUND, NOT_DONE, main
-from migrator.lint.findings import Finding, SqlFile
-from migrator.lint.rehearsal import StatementFailedError, rehearse_phase
+from migrator.lint.findings import Finding, SqlFile, StatementFailedError
+from migrator.lint.rehearsal import rehearse_phase
 
 BASIS = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');

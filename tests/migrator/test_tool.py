@@ -1,8 +1,9 @@
 """A tool of the application's own in place of SQL files: the ledger around it, its state, and what is refused.
 
-The tool is one of the tests' own (own_tool.py); Alembic, Flyway and Django themselves were not run.
+The tool is one of the tests' own (own_tool.py); test_known_tools.py runs Alembic and Django.
 """
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from tests.migrator import own_tool
 from tests.migrator.plane import Plane
+from tests.migrator.server import Server
 from tests.migrator.test_refusals import says
+
+from migrator.lint.command import CLEAN, FOUND, main
 
 PROGRAM = [sys.executable, str(Path(own_tool.__file__))]
 TOOL = {
@@ -106,6 +110,99 @@ def test_what_a_killed_runner_left_of_its_tool_is_ended_by_the_next_attempt(told
     assert told.done("migrate", "1.0.0", "1.1.0", attempt="3")["state"] == "migrated"
 
 
+def doing(step: str, statement: str) -> dict[str, str]:
+    """The same tool with another step in it."""
+    forward = ["env", f"OWN_TOOL_{step}={statement}", *PROGRAM, "forward", "{target}"]
+    return {"tool.json": json.dumps({**TOOL, "forward": forward})}
+
+
+@pytest.mark.parametrize(
+    ("statement", "rule", "said"),
+    [
+        ("ALTER TABLE told DROP COLUMN extra", "dropped", "column told.extra is dropped"),
+        ("ALTER TABLE told RENAME COLUMN extra TO other", "renamed", "column told.extra becomes told.other"),
+        ("ALTER TABLE told ALTER COLUMN extra TYPE varchar(3)", "type-changed", "column told.extra"),
+        ("ALTER TABLE told ADD COLUMN second text NOT NULL DEFAULT ''; "
+         "ALTER TABLE told ALTER COLUMN second DROP DEFAULT", "required-column", "column told.second"),
+    ],
+)  # fmt: skip
+def test_an_expand_of_the_tool_that_takes_from_the_old_version_is_found_and_moved_back(
+    told: Plane, statement: str, rule: str, said: str
+) -> None:
+    told.execute("ALTER TABLE told ADD COLUMN extra text")
+    told.write_files(doing("EXPAND", statement))
+    says(
+        told.run("expand", "1.0.0", "1.1.0"),
+        1,
+        "PhaseBreach",
+        "1.1.0/targets.json",
+        "'r1'",
+        said,
+        rule,
+        "'r0'",
+    )
+    # It is committed: a second attempt finds nothing to move, and is told the same.
+    says(told.run("expand", "1.0.0", "1.1.0", attempt="2"), 1, "PhaseBreach", said)
+    assert told.done("backout", "1.0.0", "1.1.0")["state"] == "backed-out"
+    assert told.value(AT) == "r0"
+    told.write_files({"tool.json": json.dumps(TOOL)})
+    assert told.done("expand", "1.0.0", "1.1.0", upgrade="u2")["state"] == "expanded"
+
+
+def test_a_migrate_of_the_tool_that_changes_the_schema_is_found(told: Plane) -> None:
+    told.write_files(doing("MIGRATE", "UPDATE told SET second = what; CREATE TABLE more (n integer)"))
+    told.done("expand", "1.0.0", "1.1.0")
+    said = ("column more.n is added by migrate", "schema-changed")
+    says(told.run("migrate", "1.0.0", "1.1.0"), 1, "PhaseBreach", *said)
+
+
+def test_what_is_meant_is_allowed_with_its_reason(told: Plane) -> None:
+    told.execute("ALTER TABLE told ADD COLUMN extra text")
+    allowed = {**TARGETS, "allow": {"dropped": "nobody reads extra"}}
+    told.write_files(
+        {
+            **doing("EXPAND", "ALTER TABLE told ADD COLUMN second text, DROP COLUMN extra"),
+            "1.1.0/targets.json": json.dumps(allowed),
+        }
+    )
+    done = told.run("expand", "1.0.0", "1.1.0")
+    assert done.exit_code == 0, done.output
+    assert '"because":"nobody reads extra"' in done.output
+
+
+def test_what_a_killed_attempt_had_begun_is_compared_with_where_it_began(told: Plane) -> None:
+    """The tool lives on after its runner, and ends; the next attempt finds its work done."""
+    told.execute("ALTER TABLE told ADD COLUMN extra text")
+    told.write_files(doing("EXPAND", "ALTER TABLE told DROP COLUMN extra"))
+    told.settings["MIGRATOR_LOCK_TIMEOUT_MS"] = "60000"
+    with told.connection() as user, user.transaction():
+        user.execute("LOCK TABLE told IN SHARE MODE")
+        runner = told.start("expand", "1.0.0", "1.1.0")
+        told.wait_for(WAITING, lambda n: n == 1, "the tool to wait for its lock")
+        runner.kill()
+    told.wait_for(AT, lambda at: at == "r1", "the tool to end")
+    says(told.run("expand", "1.0.0", "1.1.0", attempt="2"), 1, "PhaseBreach", "column told.extra is dropped")
+
+
+def test_lint_rehearses_the_tool_on_a_scratch_database(told: Plane, server: Server) -> None:
+    def linted() -> tuple[int, list[dict[str, str]]]:
+        out = io.StringIO()
+        code = main([str(told.migrations), "--dsn", server.url("postgres"), "--json"], {}, out)
+        return code, json.loads(out.getvalue())["findings"]
+
+    assert linted() == (CLEAN, []), linted()
+    told.write_files(doing("EXPAND", "ALTER TABLE told RENAME COLUMN what TO second"))
+    code, found = linted()
+    assert code == FOUND
+    assert ("1.1.0/targets.json", "fails") in {(each["file"], each["rule"]) for each in found}, "no way back"
+    told.write_files(doing("MIGRATE", "ALTER TABLE told ADD COLUMN late text"))
+    code, [finding] = linted()
+    assert (finding["rule"], finding["message"]) == (
+        "schema-changed",
+        "migrate: column told.late is added by migrate",
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "parts"),
     [
@@ -122,6 +219,7 @@ def test_what_a_killed_runner_left_of_its_tool_is_ended_by_the_next_attempt(told
         ({"tool.json": json.dumps({**TOOL, "statePattern": "("})}, ("statePattern", "regular expression")),
         ({"1.1.0/targets.json": '{"expand": "r1"}'}, ("targets.json", "'before' is missing")),
         ({"1.1.0/targets.json": '{"before": "r0", "expnd": "r1"}'}, ("'expnd'",)),
+        ({"1.1.0/targets.json": '{"before": "r0", "allow": {"dropped": ""}}'}, ("'allow'", "the reason")),
         ({"1.1.0/migrate.sql": "SELECT 1"}, ("1.1.0/migrate.sql", "beside targets.json")),
     ],
 )

@@ -1,5 +1,8 @@
 """A database's catalogue as a set of items that can be compared: what the application could miss, or be stopped by."""
 
+import base64
+import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +105,18 @@ class Catalogue:
 def read_catalogue(connection: Connection[Any]) -> Catalogue:
     rows = connection.execute(_QUERY.encode()).fetchall()
     return Catalogue(tuple(Item(*row) for row in sorted(rows, key=lambda row: (row[0], row[2]))))
+
+
+def packed(catalogue: Catalogue) -> str:
+    """As text, for where a few kilobytes can be kept."""
+    items = [[item.kind, item.identity, item.name, item.facts] for item in catalogue.items]
+    return base64.b64encode(zlib.compress(json.dumps(items).encode(), 9)).decode()
+
+
+def unpacked(text: str) -> Catalogue:
+    """What `packed` made of it."""
+    items = json.loads(zlib.decompress(base64.b64decode(text)))
+    return Catalogue(tuple(Item(*item) for item in items))
 
 
 def scans(connection: Connection[Any]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a phase did to the catalogue, judged by what that phase may do. Pure: two catalogues in, breaches out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,15 @@ def backout_breaches(before: Catalogue, after: Catalogue) -> Iterator[Breach]:
             yield Breach(
                 "backout-incomplete", f"{item} is not as before expand.sql", "set it back in backout.sql"
             )
+
+
+#: What is allowed by phase. `online` is a part of migrate.
+JUDGES: Mapping[str, Judge] = {
+    "expand": expand_breaches,
+    "migrate": migrate_breaches,
+    "online": migrate_breaches,
+    "contract": contract_breaches,
+}
 
 
 def _changed(old: Item, new: Item) -> Iterator[Breach]:

@@ -40,6 +40,14 @@ class Finding:
         return f"{self.file}:{self.line}: {shown} {self.rule}: {self.message}"
 
 
+class StatementFailedError(Exception):
+    """A statement of a file failed: the finding tells it, the versions after it cannot be rehearsed."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
 @dataclass(frozen=True)
 class Waiver:
     """`-- lint: allow RULE, RULE because REASON`, above the statement that it is for, or inside of it."""

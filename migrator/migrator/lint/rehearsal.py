@@ -7,6 +7,8 @@ written anew or read from end to end while others are kept out. The database is 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,46 +16,34 @@ from psycopg import Connection, Cursor, sql
 
 from migrator.dsn import Dsn
 from migrator.lint.catalogue import Catalogue, read_catalogue, scans, strong_locks
-from migrator.lint.changes import (
-    Breach,
-    Judge,
-    backout_breaches,
-    contract_breaches,
-    expand_breaches,
-    migrate_breaches,
-)
-from migrator.lint.findings import Finding, SqlFile
+from migrator.lint.changes import JUDGES, Breach, backout_breaches
+from migrator.lint.findings import Finding, SqlFile, StatementFailedError
+from migrator.lint.tool_rehearsal import TARGETS, ToolRehearsal
 from migrator.sqltext import Statement
+from migrator.tool_text import Tool
 
 _STATEMENT_MS = 60_000
 _MOST_BATCHES = 200
-_JUDGES: dict[str, Judge] = {
-    "expand": expand_breaches,
-    "migrate": migrate_breaches,
-    "online": migrate_breaches,
-    "contract": contract_breaches,
-}
 
 
 class RehearsalFailed(Exception):  # noqa: N818 - told to people as it is
     """There is no scratch database to be had, or the schema to begin with cannot be made."""
 
 
-class StatementFailedError(Exception):
-    """A statement of a file failed: the finding tells it, the versions after it cannot be rehearsed."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(str(finding))
-        self.finding = finding
-
-
-def rehearse(dsn: Dsn, basis: Sequence[SqlFile], versions: Iterable[Sequence[SqlFile]]) -> list[Finding]:
-    """`basis` brings the schema that the first of `versions` starts from. Raise RehearsalFailed."""
-    with _scratch_database(dsn) as connection:
+def rehearse(
+    dsn: Dsn, basis: Sequence[SqlFile], versions: Iterable[Sequence[SqlFile]], tool: Tool | None = None
+) -> list[Finding]:
+    """`basis` brings the schema that the first of `versions` starts from; `tool` moves those that name targets of it.
+    Raise RehearsalFailed."""
+    with _scratch_database(dsn) as (connection, scratch):
+        moved = ToolRehearsal(connection, scratch, tool) if tool is not None else None
         for file in basis:
             try:
-                for _ in _carry_out(connection, file):
-                    pass
+                if file.phase == TARGETS and moved is not None:
+                    moved.bring(file)
+                else:
+                    for _ in _carry_out(connection, file):
+                        pass
             except StatementFailedError as failed:
                 raise RehearsalFailed(
                     f"{failed.finding.file} line {failed.finding.line}: {failed.finding.message}"
@@ -61,7 +51,13 @@ def rehearse(dsn: Dsn, basis: Sequence[SqlFile], versions: Iterable[Sequence[Sql
         findings: list[Finding] = []
         for files in versions:
             try:
-                findings += _version(connection, {file.phase: file for file in files})
+                by_phase = {file.phase: file for file in files}
+                if TARGETS in by_phase and moved is not None:
+                    question = by_phase.get("divergence")
+                    asked = partial(_ask, connection, question) if question is not None else None
+                    findings += moved.rehearse(by_phase[TARGETS], asked)
+                else:
+                    findings += _version(connection, by_phase)
             except StatementFailedError as failed:
                 findings.append(failed.finding)
                 break
@@ -72,17 +68,21 @@ def _version(connection: Connection[Any], files: dict[str, SqlFile]) -> Iterator
     backout, expand = files.get("backout"), files.get("expand")
     if backout is not None:
         yield from _there_and_back(connection, expand, backout)
-    for phase in _JUDGES:
+    for phase in JUDGES:
         if file := files.get(phase):
             yield from rehearse_phase(connection, file)
         if phase == "online" and (question := files.get("divergence")):
-            for _ in _carry_out(connection, question):
-                pass
+            _ask(connection, question)
+
+
+def _ask(connection: Connection[Any], question: SqlFile) -> None:
+    for _ in _carry_out(connection, question):
+        pass
 
 
 def rehearse_phase(connection: Connection[Any], file: SqlFile) -> Iterator[Finding]:
     """One file in one transaction, as the runner does it, with a look after each statement."""
-    judge = _JUDGES[file.phase]
+    judge = JUDGES[file.phase]
     before = read_catalogue(connection)
     seen: list[tuple[Statement, list[Breach]]] = []
     read_under_lock: dict[str, Finding] = {}
@@ -210,7 +210,7 @@ def _first_line(seen: Sequence[tuple[Statement, list[Breach]]], breach: Breach) 
 
 
 @contextmanager
-def _scratch_database(dsn: Dsn) -> Iterator[Connection[Any]]:
+def _scratch_database(dsn: Dsn) -> Iterator[tuple[Connection[Any], Dsn]]:
     name = f"conductor_lint_{secrets.token_hex(6)}"
     try:
         server = psycopg.connect(**_parameters(dsn), autocommit=True)
@@ -230,7 +230,7 @@ def _scratch_database(dsn: Dsn) -> Iterator[Connection[Any]]:
         try:
             with psycopg.connect(**{**_parameters(dsn), "dbname": name}, autocommit=True) as connection:
                 connection.execute(f"SET statement_timeout = {_STATEMENT_MS}")
-                yield connection
+                yield connection, replace(dsn, parameters={**dsn.parameters, "dbname": name})
         finally:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
