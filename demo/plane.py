@@ -15,6 +15,7 @@ from harness.waiting import wait_for_object
 
 CHART = REPOSITORY / "infra" / "helm" / "mc"
 POSTGRES = REPOSITORY / "tests" / "e2e" / "manifests" / "postgres.yaml"
+LOGINS = POSTGRES.with_name("logins.sql")
 START_SECONDS = 120.0
 BATCH_ROWS = 10_000
 BATCH_SECONDS = 120.0
@@ -52,6 +53,7 @@ def start_database(kube: Kube, namespace: str) -> None:
         lambda item: item.get("status", {}).get("readyReplicas") == 1,
         what="PostgreSQL to be ready", deadline_seconds=START_SECONDS,
     )  # fmt: skip
+    psql(kube, namespace, LOGINS.read_text())
 
 
 def install(options: Options, version: str) -> None:
@@ -68,9 +70,14 @@ def install(options: Options, version: str) -> None:
 
 
 def settings(options: Options, version: str) -> list[str]:
-    """The values of mc's chart: its blue-green profile, and a soak short enough to watch."""
+    """The values of mc's chart: its blue-green profile, a login role per colour, a soak short enough to watch."""
     profile: Path = CHART / "values.bluegreen.yaml"
-    chosen = {"version": version, "soak": options.soak, "traffic.switchHealth.window": options.soak}
+    chosen = {
+        "database.logins.enabled": "true",
+        "version": version,
+        "soak": options.soak,
+        "traffic.switchHealth.window": options.soak,
+    }
     return [
         "--values",
         str(profile),

@@ -4,11 +4,14 @@
 #
 #   DATABASE_URL=postgresql://... scripts/migrate_guard.sh expand|migrate|contract|status|backout RELEASE
 #       [-n NAMESPACE] [--context CONTEXT] [--migrations DIR] [--attempt N] [--accept-loss]
+#       [--login-idle ROLE] [--login-serving ROLE]
 #       [--offline --upgrade ID --from VERSION --to VERSION [--permit PERMIT]]
 #
 # What is to be done is read from the release: a step is carried out only in the phase in which the operator would do
 # it, under the same upgrade and attempt, and contract only once the release has given up its way back. Where no
-# operator runs, --offline takes upgrade, versions and permit from you; the ledger alone then judges.
+# operator runs, --offline takes upgrade, versions and permit from you; the ledger alone then judges. Login roles of the
+# colours (docs/logins.md) are yours to name: expand opens the idle one, contract fences and proves it; without them the
+# sessions of the old version are your word.
 #
 # The answer is one line of JSON on standard output, the log goes to standard error. MIGRATOR is the runner's command
 # (default: python3 -m migrator), such as: docker run --rm -i -e DATABASE_URL -e TERMINATION_LOG=/dev/null IMAGE
@@ -19,17 +22,17 @@ set -euo pipefail
 
 RESOURCE=controlplanereleases.maestro-conductor.io
 
-usage() { sed -n '2,19s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,22s/^# \{0,1\}//p' "$0"; }
 refuse() { printf 'migrate_guard: refused: %s\n' "$*" >&2; exit 1; }
 again() { printf 'migrate_guard: %s\n' "$*" >&2; exit 2; }
 wrong() { printf 'migrate_guard: %s\n' "$*" >&2; usage >&2; exit 64; }
 
-verb='' release='' namespace='' offline='' upgrade='' from='' from_given='' to='' permit='' attempt='' ledger_line=''
+verb='' release='' namespace='' offline='' upgrade='' from='' from_given='' to='' permit='' attempt='' ledger_line='' loss='' logins=''
 kubectl=(kubectl --request-timeout=10s)
 more=()
 while [ $# -gt 0 ]; do
   case $1 in
-    -n|--namespace|--context|--migrations|--upgrade|--from|--to|--permit|--attempt)
+    -n|--namespace|--context|--migrations|--upgrade|--from|--to|--permit|--attempt|--login-idle|--login-serving)
       [ $# -ge 2 ] || wrong "$1 needs a value" ;;
   esac
   case $1 in
@@ -42,7 +45,8 @@ while [ $# -gt 0 ]; do
     --to) to=$2; shift ;;
     --permit) permit=$2; shift ;;
     --attempt) attempt=$2; shift ;;
-    --accept-loss) more+=(--accept-loss) ;;
+    --login-idle|--login-serving) more+=("$1" "$2"); logins=1; shift ;;
+    --accept-loss) more+=(--accept-loss); loss=1 ;;
     --offline) offline=1 ;;
     -*) wrong "unknown option $1" ;;
     *) if [ -z "$verb" ]; then verb=$1; elif [ -z "$release" ]; then release=$1; else wrong "what is $1?"; fi ;;
@@ -56,7 +60,8 @@ case $verb in
 esac
 [ -n "$release" ] || wrong "name the release"
 [ -n "${DATABASE_URL:-}" ] || wrong "set DATABASE_URL, as in the Secret that spec.migrations.databaseSecretRef names"
-[ "${#more[@]}" = 0 ] || [ "$verb" = backout ] || wrong "--accept-loss belongs to backout"
+[ -z "$loss" ] || [ "$verb" = backout ] || wrong "--accept-loss belongs to backout"
+case $logins$verb in 1expand|1contract) ;; 1*) wrong "--login-idle and --login-serving belong to expand and contract" ;; esac
 
 # Prints, one a line: namespace, phase, version that serves, and id, from, to, attempt and phase of the step that is
 # under way, or of the contract step that was left for later; last the newest line of the ledger that is known.

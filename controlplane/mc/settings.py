@@ -34,9 +34,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        colour = _colour(environment)
         return cls(
-            database_url=_database_url(environment),
-            colour=_colour(environment),
+            database_url=_database_url(environment, colour),
+            colour=colour,
             host=environment.get("MC_HOST", ""),
             port=int(_number(environment, "MC_PORT", 8080, lowest=0, highest=65535)),
             pool_size=int(_number(environment, "MC_POOL_SIZE", 5, lowest=1, highest=100)),
@@ -48,14 +49,17 @@ class Settings:
         )
 
 
-def _database_url(environment: Mapping[str, str]) -> str:
-    value = environment.get("DATABASE_URL")
+def _database_url(environment: Mapping[str, str], colour: str | None) -> str:
+    # Each colour logs in with a role of its own where it has one, so that the one that went can be locked out.
+    own = f"DATABASE_URL_{colour.upper()}" if colour else ""
+    variable = own if own in environment else "DATABASE_URL"
+    value = environment.get(variable)
     mend = "give the URL of the database, like postgresql://user:password@host:5432/name"
     if not value:
-        raise SettingsError("DATABASE_URL", value, mend)
+        raise SettingsError(variable, value, mend)
     if urlsplit(value).scheme not in {"postgresql", "postgres"}:
         # The value holds a password: only its scheme may be shown.
-        raise SettingsError("DATABASE_URL", urlsplit(value).scheme + "://...", mend)
+        raise SettingsError(variable, urlsplit(value).scheme + "://...", mend)
     return value
 
 

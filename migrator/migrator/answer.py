@@ -55,6 +55,8 @@ class Answer:
     """the oldest version that works on the schema ("": as before) and the newest whose SQL is in it"""
     replicas: tuple[dict[str, object], ...] = ()
     """each endpoint that the release named, with what it shows"""
+    contracted_after: dict[str, object] | None = None
+    """the moment before this upgrade's contract step: LSN, time, and what is known of a restore to it"""
     untouched: bool = False
     """the run ended before it had a connection: nothing can have changed"""
     exit_code: int = 0
@@ -95,6 +97,7 @@ class Answer:
             "schemaFrom": self.schema[0],
             "schemaTo": self.schema[1],
             "replicas": list(self.replicas),
+            "contractedAfter": self.contracted_after,
             "untouched": self.untouched,
         }
         content.update({key: value for key, value in optional.items() if value})

@@ -87,11 +87,14 @@ class Replicas:
         """Those that answer; what is wrong with the others is told where they are waited for."""
         for endpoint in self.endpoints:
             try:
-                if endpoint.place not in self._connections:
-                    self._connections[endpoint.place] = self.open(endpoint)
+                connection = self._connection(endpoint)
             except psycopg.Error:
                 continue
-            yield endpoint.place, self._connections[endpoint.place]
+            yield endpoint.place, connection
+
+    def each(self) -> list[tuple[str, Connection[Any]]]:
+        """Endpoint and connection of every replica. Raise TryAgain where one does not answer."""
+        return [(endpoint.place, self._connected(endpoint)) for endpoint in self.endpoints]
 
     def wait(self, primary: Connection[Any]) -> None:
         """Until each has all that is committed on the primary now; raise what keeps the first one from it."""
@@ -148,23 +151,33 @@ class Replicas:
             )
         return [Lag(name, lag, None) for name, lag in rows if lag is not None]
 
+    def _connected(self, endpoint: Dsn) -> Connection[Any]:
+        try:
+            return self._connection(endpoint)
+        except psycopg.Error as error:
+            lack = _silent(endpoint, error)
+            raise TryAgain(lack.reason, lack.message, lack.mend) from error
+
+    def _connection(self, endpoint: Dsn) -> Connection[Any]:
+        if endpoint.place not in self._connections:
+            self._connections[endpoint.place] = self.open(endpoint)
+        return self._connections[endpoint.place]
+
     def _told(self, endpoint: Dsn, mark: Mark) -> Told:
         try:
-            if endpoint.place not in self._connections:
-                self._connections[endpoint.place] = self.open(endpoint)
-            seen = look(self._connections[endpoint.place], endpoint.place)
+            seen = look(self._connection(endpoint), endpoint.place)
         except psycopg.Error as error:
             broken = self._connections.pop(endpoint.place, None)
             if broken is not None:
                 broken.close()
-            said = " ".join((error.diag.message_primary or str(error)).split())
-            return Told(
-                endpoint.place,
-                None,
-                Lack(
-                    Reason.REPLICA_UNREACHABLE,
-                    f"replica {endpoint.place} does not answer: {said}",
-                    "check that it runs and lets this role read; where it is gone, take it out of the release",
-                ),
-            )
+            return Told(endpoint.place, None, _silent(endpoint, error))
         return Told(endpoint.place, seen, lack_of(seen, mark))
+
+
+def _silent(endpoint: Dsn, error: psycopg.Error) -> Lack:
+    said = " ".join((error.diag.message_primary or str(error)).split())
+    return Lack(
+        Reason.REPLICA_UNREACHABLE,
+        f"replica {endpoint.place} does not answer: {said}",
+        "check that it runs and lets this role read; where it is gone, take it out of the release",
+    )

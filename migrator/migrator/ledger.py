@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
@@ -180,6 +181,26 @@ class Pen:
                 phase.value, event.value, version.text if version else None, state.value if state else None,
                 self.request.source_text, self.request.target.text, Jsonb(dict(digests or {})),
                 cursor, rows_done, divergence, message, about, *schema, *origin,
+            ),
+        )  # fmt: skip
+
+    def append_point(
+        self, connection: Connection[Any], lsn: str, at: datetime, pitr: str, sessions: str
+    ) -> None:
+        """The moment before a contract step."""
+        if (Verb.CONTRACT, Event.POINT) not in LINES:
+            raise AssertionError("lines.py does not know of the moment before a contract step")
+        connection.execute(
+            """
+            INSERT INTO maestro_conductor.events
+                (control_plane, upgrade, attempt, fence, phase, event, from_version, to_version,
+                 system_id, timeline, lsn, lsn_at, pitr, sessions)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            (
+                self.request.control_plane, self.request.upgrade, self.request.attempt, self.token,
+                Verb.CONTRACT.value, Event.POINT.value, self.request.source_text, self.request.target.text,
+                self.origin.system_id, self.origin.timeline, lsn, at, pitr, sessions,
             ),
         )  # fmt: skip
 

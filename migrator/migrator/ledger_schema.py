@@ -90,6 +90,17 @@ STEPS: tuple[str, ...] = (
     CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON maestro_conductor.permits
         FOR EACH STATEMENT EXECUTE FUNCTION maestro_conductor.refuse_change();
     """,
+    """
+    ALTER TABLE maestro_conductor.events
+        ADD COLUMN lsn      pg_lsn,
+        ADD COLUMN lsn_at   timestamptz,
+        ADD COLUMN pitr     text,
+        ADD COLUMN sessions text,
+        DROP CONSTRAINT events_event_check,
+        ADD CONSTRAINT events_event_check CHECK (event IN
+            ('started', 'batch', 'intent', 'performed', 'applied', 'opened', 'fenced', 'point', 'failed',
+             'failed-over'));
+    """,
 )
 
 

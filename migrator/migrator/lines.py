@@ -20,6 +20,12 @@ class Event(StrEnum):
     """a version reached `state`, in the transaction of the work itself"""
     FAILED = "failed"
     """an attempt ended without it; for readers only, nothing is decided upon it"""
+    OPENED = "opened"
+    """the login role `object` of the colour that comes up was given LOGIN again"""
+    FENCED = "fenced"
+    """the login role `object` of the colour that went may not log in any more"""
+    POINT = "point"
+    """the moment before a contract step: the end of a restore that would take it back"""
     FAILED_OVER = "failed-over"
     """another server than before keeps the ledger: the attempt that saw it first stopped"""
 
@@ -30,9 +36,9 @@ _FORWARD = (*_EVERY, Event.FAILED_OVER)
 LINES: frozenset[tuple[Verb, Event]] = frozenset(
     (verb, event)
     for verb, events in {
-        Verb.EXPAND: _FORWARD,
+        Verb.EXPAND: (*_FORWARD, Event.OPENED),
         Verb.MIGRATE: (*_FORWARD, Event.BATCH, Event.PERFORMED),
-        Verb.CONTRACT: _FORWARD,
+        Verb.CONTRACT: (*_FORWARD, Event.FENCED, Event.POINT),
         Verb.BACKOUT: _EVERY,
     }.items()
     for event in events

@@ -94,7 +94,8 @@ class Phases:
             record, Verb.MIGRATE, State.MIGRATED, None, names=names, rows_done=rows_done, divergence=left
         )
 
-    def contract(self, record: Record) -> None:
+    def refuse_divergence(self, record: Record) -> int | None:
+        """The rows that differ, which are none; contract must not be what loses them."""
         left = self.divergence(record)
         if left:
             raise Refused(
@@ -104,6 +105,10 @@ class Phases:
                 version=record.version.text,
                 divergence=left,
             )
+        return left
+
+    def contract(self, record: Record) -> None:
+        left = self.refuse_divergence(record)
         script = self._script(record, "contract.sql")
         if self._has_tool(record):
             # A tool cannot contract in the ledger's own transaction: the permit is consumed before it begins.

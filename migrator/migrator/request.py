@@ -22,6 +22,15 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True)
+class Logins:
+    """Roles that the colours log in with. At expand the idle colour is the one that comes up, at contract the one
+    that went. `serving` is empty where nothing serves yet."""
+
+    idle: str
+    serving: str
+
+
+@dataclass(frozen=True)
 class Request:
     """One verb for one attempt of one upgrade. Without `source` the release is being bootstrapped."""
 
@@ -35,6 +44,8 @@ class Request:
     accept_loss: bool = False
     permit: str = ""
     """to contract, from the operator; consumed once"""
+    logins: Logins | None = None
+    """None where the release names none: what the old version still holds open is unproven then"""
     ledger_line: int = 0
     """the newest line of the ledger that the release has heard of; 0 where it has heard of none"""
 
@@ -83,6 +94,12 @@ def parse_request(arguments: Sequence[str]) -> Request:
     )
     parser.add_argument("--permit", default="", help="contract only: the permit that the operator gave out")
     parser.add_argument(
+        "--login-idle",
+        default="",
+        help="role of the colour that does not serve: expand opens it, contract fences it",
+    )
+    parser.add_argument("--login-serving", default="", help="role of the colour that serves")
+    parser.add_argument(
         "--ledger-line",
         default="0",
         help="newest line of the ledger that the release knows of; it must be there",
@@ -103,6 +120,7 @@ def parse_request(arguments: Sequence[str]) -> Request:
         target=_version("--to", parsed.target),
         accept_loss=parsed.accept_loss,
         permit=_permit(parsed.permit, parsed.upgrade),
+        logins=_logins(parsed.login_idle, parsed.login_serving),
         ledger_line=_number("--ledger-line", parsed.ledger_line, 0, 2**63 - 1),
     )
     if request.verb is Verb.BACKOUT and request.bootstrap:
@@ -120,6 +138,16 @@ def _number(field: str, text: str, least: int, most: int) -> int:
             Reason.ARGUMENT_INVALID, f"{field} {text!r} is not a number from {least}", "count from there"
         )
     return int(text)
+
+
+def _logins(idle: str, serving: str) -> Logins | None:
+    if serving and serving == idle:
+        raise Refused(
+            Reason.ARGUMENT_INVALID,
+            f"--login-idle and --login-serving are both {idle!r}: a fence would cut off the version that serves",
+            "give each colour a login role of its own",
+        )
+    return Logins(idle, serving) if idle else None
 
 
 def _permit(text: str, upgrade: str) -> str:

@@ -44,6 +44,10 @@ class Limits:
     """of WAL that a replica may be behind; a backfill waits while one is further behind"""
     replica_wait_seconds: int = 60
     """for a replica to have what it must have"""
+    fence_wait_seconds: int = 30
+    """for the sessions of a fenced login to end, on each server"""
+    archive_wait_seconds: int = 15
+    """for the WAL of the moment before a contract step to be archived; it goes on without"""
 
 
 @dataclass(frozen=True)

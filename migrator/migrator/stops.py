@@ -48,6 +48,11 @@ class Reason(StrEnum):
     TOOL_FAILED = "ToolFailed"
     STATE_UNEXPECTED = "StateUnexpected"
     RIGHTS_MISSING = "RightsMissing"
+    LOGIN_MISSING = "LoginMissing"
+    LOGIN_SHARED = "LoginShared"
+    LOGINS_MIXED_UP = "LoginsMixedUp"
+    SESSIONS_LEFT = "SessionsLeft"
+    PREPARED_LEFT = "PreparedTransactions"
     UNEXPECTED = "Unexpected"
 
 

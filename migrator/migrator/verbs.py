@@ -25,10 +25,12 @@ from migrator.ledger import (
 from migrator.ledger_schema import bring_up_to_date
 from migrator.lines import Event
 from migrator.lint.gate import refuse_unfit
+from migrator.logins import Fence, candidates_login, forecast, open_login
 from migrator.origin import failed_over, last_origin, moved, origin_of
 from migrator.permits import check_permit
 from migrator.phases import Phases, divergence
 from migrator.plan import Step, plan
+from migrator.point import last_point, note_point
 from migrator.progress_port import Board, shown
 from migrator.request import Request, Verb
 from migrator.scripts import Library, digest_of, in_range
@@ -73,14 +75,17 @@ class Run:
             return self._inspect(records)
         if not self.versions:
             self._check(records)
+            self._open_login()
             return self._answer(records, State.NOT_APPLICABLE, f"no version {self._range()} brings any SQL")
         steps = self._steps(records)
         if not steps:
+            self._open_login()
             self._wait_for_replicas()
             return self._done(records, "nothing to do, the ledger shows it done")
         self._lint(steps)
         self._look_for_star_readers(steps)
         check_permit(self.connection, self.request)
+        self._check_logins()
         if self.request.verb is Verb.CONTRACT:
             # What is taken away next must not be what a reader of a replica still needs.
             self.replicas.wait(self.connection)
@@ -90,12 +95,55 @@ class Run:
         steps = self._steps(read_records(self.connection))
         board = Board.of(self.request)
         phases = self._phases(pen, board)
+        self._open_login(pen)
+        if steps and self.request.verb is Verb.CONTRACT:
+            self._cut_off(phases, steps)
         with shown(board, self.settings.progress_port if self.request.verb is Verb.MIGRATE else 0):
             for step in steps:
                 self._step(phases, step)
         self._wait_for_replicas()
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
         return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
+
+    def _check_logins(self) -> None:
+        """What is wrong with the roles is said before anything is touched."""
+        logins = self.request.logins
+        if logins is None:
+            return
+        if self.request.verb is Verb.EXPAND:
+            candidates_login(self.connection, logins)
+        elif self.request.verb is Verb.CONTRACT:
+            Fence(self.connection, logins, self.settings.limits).check(self.replicas.each())
+
+    def _open_login(self, pen: Pen | None = None) -> None:
+        """What an earlier upgrade's contract step fenced, this upgrade's candidate logs in with."""
+        if self.request.verb is not Verb.EXPAND or self.request.logins is None:
+            return
+        role = candidates_login(self.connection, self.request.logins)
+        if role.can_login:
+            return
+        if pen is None:
+            bring_up_to_date(self.connection)
+            pen = self._begin()
+        open_login(self.connection, pen, role)
+
+    def _cut_off(self, phases: Phases, steps: list[Step]) -> None:
+        """Nothing of the old version is left, or, where the release names no roles, that is a person's word; and the
+        moment is noted before what cannot be taken back."""
+        logins, limits = self.request.logins, self.settings.limits
+        try:
+            for step in steps:
+                phases.refuse_divergence(step.record)
+            if logins is not None:
+                fence = Fence(self.connection, logins, limits)
+                fence.close(phases.pen)
+                # A replica's sessions prove something only once it has replayed the fence.
+                self.replicas.wait(self.connection)
+                fence.prove(self.replicas.each())
+            note_point(self.connection, phases.pen, limits, proven=logins is not None)
+        except Stop as stop:
+            self._tell_failure(phases.pen, steps[0], stop)
+            raise
 
     def _phases(self, pen: Pen, board: Board) -> Phases:
         settings = self.settings
@@ -216,6 +264,9 @@ class Run:
         return self._answer(records, state, told, known)
 
     def _done(self, records: Records, message: str) -> Answer:
+        if self.request.verb is Verb.EXPAND and self.request.logins is not None:
+            foreseen = forecast(self.connection, self.request.logins)
+            message += f" ({foreseen})" if foreseen else ""
         return self._answer(records, _REACHED[self.request.verb], message)
 
     def _answer(
@@ -249,6 +300,9 @@ class Run:
             origin=origin_of(self.connection),
             replicas=tuple(told.content() for told in self.replicas.tell(self.connection)),
             schema=schema_range(records),
+            contracted_after=last_point(self.connection, self.request.upgrade)
+            if state is State.CONTRACTED
+            else None,
         )
 
     def _divergence(self, records: list[Record]) -> int | None:

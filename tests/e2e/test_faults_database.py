@@ -151,7 +151,7 @@ def cut_off(made: Lane[McUpgrade], *, hanging: bool) -> None:
     ports = [{"name": "postgres", "port": 5432, "targetPort": SILENT_PORT}]
     lead_to(made, {"selector": dict(LABEL) if hanging else {"nobody": "here"}, "ports": ports})
     made.story.plane.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'mc'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename LIKE 'mc%'"
     )
 
 

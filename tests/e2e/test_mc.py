@@ -163,7 +163,15 @@ def test_an_upgrade_takes_its_data_along_while_both_versions_write_and_foreign_h
         *("Preflight", "Expanding", "BringingUp", "Migrating", "Verifying"),
         *("Switching", "Soaking", "Closing", "Contracting"),
     ]
-    assert release.status()["migrations"]["state"] == "contracted"
+    status = release.status()
+    assert status["migrations"]["state"] == "contracted"
+    assert (status["contractedAfter"]["sessions"], status["contractedAfter"]["pitr"]) == (
+        "proven",
+        "unverified",
+    )
+    assert status["fencedLogin"] in {"mc_blue", "mc_green"}
+    may_log_in = "SELECT rolcanlogin FROM pg_roles WHERE rolname = '{}'"
+    assert plane.sql(may_log_in.format(status["fencedLogin"])).strip() == "f"
     columns = "SELECT json_agg(column_name ORDER BY 1) FROM information_schema.columns WHERE table_name = 'executions'"
     names = json.loads(plane.sql(columns))
     assert "owner" not in names

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conductor.api.parse import parse_spec
-from conductor.api.spec import Colour, ReleaseSpec
+from conductor.api.spec import Colour, Logins, ReleaseSpec
 from harness.kube import Kube, Object
 from harness.operator_install import HelmError, helm
 
@@ -51,6 +51,7 @@ def test_the_operator_reads_what_the_chart_renders() -> None:
     assert spec.traffic.config_map == "mc-traffic"
     assert spec.migrations is not None
     assert spec.migrations.image == "localhost/mc-migrations:1.0.0"
+    assert spec.migrations.logins is None
 
 
 def test_values_reach_the_release() -> None:
@@ -69,6 +70,21 @@ def test_values_reach_the_release() -> None:
     assert pod["nodeSelector"] == {"zone": "a"}
     assert spec.traffic.ramp[0].weight == 10
     assert spec.migrations is None
+
+
+def test_each_colour_logs_in_with_a_role_of_its_own_where_it_has_one() -> None:
+    spec = spec_of("--set", "database.logins.enabled=true,database.logins.green.role=someone")
+    assert spec.migrations is not None
+    assert spec.migrations.logins == Logins(blue="mc_blue", green="someone")
+    for component in spec.components:
+        found = {item["name"]: item["valueFrom"] for item in component.template["spec"]["containers"][0]["env"]
+                 if item["name"].startswith("DATABASE_URL")}  # fmt: skip
+        assert found == {
+            f"DATABASE_URL_{colour.upper()}": {
+                "secretKeyRef": {"name": "mc-database", "key": f"url-{colour}"}
+            }
+            for colour in ("blue", "green")
+        }
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])

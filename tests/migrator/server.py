@@ -82,7 +82,8 @@ def _initialise(folder: Path, data: Path) -> None:
 def _running(folder: Path, data: Path, log: Path, port: int, more: Sequence[str]) -> Iterator[Server]:
     settings = [
         f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off",
-        "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB", *more,
+        "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=128MB",
+        "max_prepared_transactions=8", *more,
     ]  # fmt: skip
     options = [part for setting in settings for part in ("-c", setting)]
     with log.open("wb") as told:
@@ -102,21 +103,29 @@ def _running(folder: Path, data: Path, log: Path, port: int, more: Sequence[str]
 @contextmanager
 def streaming_standby(server: Server, folder: Path, *more: str) -> Iterator[Server]:
     """A standby that streams from `server`, made of a base backup of it."""
-    binaries, as_user = _binaries(), unprivileged()
-    if as_user:
+    if as_user := unprivileged():
         shutil.chown(folder, as_user)
     data, log, port = folder / "data", folder / "log", free_port()
+    _back_up(server, folder, data, "-R")
+    settings = ("hot_standby=on", "wal_retrieve_retry_interval=200ms", *more)
+    with _running(folder, data, log, port, settings) as standby:
+        yield standby
+
+
+def base_backup(server: Server, folder: Path) -> None:
+    """A backup that nobody restores; `folder` is the server's own."""
+    _back_up(server, folder, folder / "backup")
+
+
+def _back_up(server: Server, folder: Path, data: Path, *more: str) -> None:
     made = subprocess.run(
-        [binaries / "pg_basebackup", "-d", server.url("postgres"), "-D", data, "-R", "-X", "stream", "-c", "fast",
-         "--no-sync"],
-        cwd=folder, user=as_user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        [_binaries() / "pg_basebackup", "-d", server.url("postgres"), "-D", data, "-X", "stream", "-c", "fast",
+         "--no-sync", *more],
+        cwd=folder, user=unprivileged(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         timeout=_COPY_SECONDS,
     )  # fmt: skip
     if made.returncode:
         pytest.fail(f"pg_basebackup ended with {made.returncode}: {made.stderr}")
-    settings = ("hot_standby=on", "wal_retrieve_retry_interval=200ms", *more)
-    with _running(folder, data, log, port, settings) as standby:
-        yield standby
 
 
 def _dying_with_us() -> list[str]:

@@ -29,6 +29,8 @@ FILES = {
     "1.1.0/backout.sql": "ALTER TABLE told DROP COLUMN second;",
 }
 TOOL_FILES = {**OF_THE_TOOL, "1.0.0/expand.sql": FILES["1.0.0/expand.sql"]}
+#: Login roles belong to the whole server; each killed run opens or fences one of its own.
+OF_LOGINS = (Event.OPENED, Event.FENCED)
 BEFORE = {Verb.EXPAND: [], Verb.MIGRATE: ["expand"], Verb.CONTRACT: ["expand", "migrate"]}
 BEFORE[Verb.BACKOUT] = BEFORE[Verb.CONTRACT]
 NOTHING_WAITS = {
@@ -99,7 +101,8 @@ def test_a_kill_changes_nothing_of_what_comes_out(plane: Plane, halt: Halt, end:
     provoke(plane, halt)
     # The tests' server commits before it has written: what was prepared here must be there after a crash.
     plane.execute("CHECKPOINT")
-    environment, arguments = plane.asked(halt.phase.value, "1.0.0", "1.1.0")
+    logins = logins_of(plane, halt)
+    environment, arguments = plane.asked(halt.phase.value, "1.0.0", "1.1.0", **logins)
     code = kill_at(plane, halt, end, arguments, environment)
     if end == "database":
         until_it_answers(plane)
@@ -109,8 +112,14 @@ def test_a_kill_changes_nothing_of_what_comes_out(plane: Plane, halt: Halt, end:
     tool = of_a_tool(halt.phase, halt.event)
     if not tool:
         plane.write_files(FILES)
-    finish(plane, halt)
+    finish(plane, halt, logins)
 
+    if logins:
+        [idle] = logins.values()
+        can = plane.value(f"SELECT rolcanlogin FROM pg_roles WHERE rolname = '{idle}'")
+        assert can == (halt.event is Event.OPENED)
+        assert once(plane, halt.event.value)
+        plane.execute(f"DROP ROLE {idle}")
     assert plane.value("SELECT count(*) FROM told") == ROWS
     for event in ("applied",) if tool else ("applied", "performed", "batch"):
         assert once(plane, event), event
@@ -138,10 +147,19 @@ def provoke(plane: Plane, halt: Halt) -> None:
         )
 
 
-def finish(plane: Plane, halt: Halt) -> None:
+def logins_of(plane: Plane, halt: Halt) -> dict[str, str]:
+    """The role that a line about one is about, as it was before."""
+    if halt.event not in OF_LOGINS:
+        return {}
+    role = f"of_{plane.value('SELECT current_database()')}"
+    plane.execute(f"CREATE ROLE {role} {'NOLOGIN' if halt.event is Event.OPENED else 'LOGIN'}")
+    return {"login_idle": role}
+
+
+def finish(plane: Plane, halt: Halt, logins: dict[str, str]) -> None:
     """As the operator would: the next attempt at the verb, then the verbs that follow."""
     attempt = 2
-    again = plane.run(halt.phase.value, "1.0.0", "1.1.0", attempt=str(attempt))
+    again = plane.run(halt.phase.value, "1.0.0", "1.1.0", attempt=str(attempt), **logins)
     if halt.event is Event.FAILED_OVER:
         assert again.reason == "FailedOver", "the line was undone with its transaction, so it is told again"
         attempt += 1

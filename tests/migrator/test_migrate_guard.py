@@ -136,3 +136,21 @@ def test_a_runner_that_is_not_there_is_worth_another_try(guard: Guard) -> None:
     told = guard.run("expand", "mc", *OFFLINE, MIGRATOR="no-such-runner")
     assert told.exit_code == 2
     assert "MIGRATOR names its command (no-such-runner)" in told.error
+
+
+def test_login_roles_are_named_by_whoever_runs_it(guard: Guard) -> None:
+    guard.plane.execute("CREATE ROLE guarded_blue LOGIN; CREATE ROLE guarded_green NOLOGIN")
+    roles = ("--login-idle", "guarded_green", "--login-serving", "guarded_blue")
+    may = "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'guarded_{}'"
+    try:
+        assert guard.run("expand", "mc", *OFFLINE, *roles).exit_code == 0
+        assert guard.plane.value(may.format("green"))
+        wrong = guard.run("migrate", "mc", *OFFLINE, *roles)
+        assert (wrong.exit_code, "belong to expand and contract" in wrong.error) == (64, True)
+        assert guard.run("migrate", "mc", *OFFLINE).exit_code == 0
+        fenced = ("--login-idle", "guarded_blue", "--login-serving", "guarded_green")
+        told = guard.run("contract", "mc", *OFFLINE, *fenced, "--permit", "u1/contract")
+        assert told.answer["contractedAfter"]["sessions"] == "proven", told
+        assert not guard.plane.value(may.format("blue"))
+    finally:
+        guard.plane.execute("DROP ROLE guarded_blue; DROP ROLE guarded_green")

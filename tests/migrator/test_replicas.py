@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 from tests.migrator.conftest import SOME_ROWS
 from tests.migrator.plane import Plane
-from tests.migrator.server import Server, streaming_standby
+from tests.migrator.server import PASSWORD_IN_URL, Server, streaming_standby
 from tests.migrator.test_refusals import says
 
 WAITS = {"MIGRATOR_REPLICA_WAIT_SECONDS": "1"}
@@ -101,6 +102,48 @@ def test_a_standby_that_is_cut_off_stops_contract_until_it_is_back(followed: Pla
     assert followed.done("contract", "1.0.0", "1.1.0", attempt="2")["state"] == "contracted"
 
 
+def test_sessions_of_the_old_version_on_a_standby_are_ended_once_it_has_replayed_the_fence(
+    followed: Plane, standby: Server
+) -> None:
+    with login_roles(followed, "of_standby_blue", "of_standby_green") as (blue, green):
+        wait_there(standby, f"SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{green}')")
+        for verb in ("expand", "migrate"):
+            followed.done(verb, "1.0.0", "1.1.0", login_idle=green, login_serving=blue)
+        logins = {"login_idle": blue, "login_serving": green}
+        url = url_there(followed, standby).replace(f"postgres:{PASSWORD_IN_URL}", f"{blue}:app")
+        with psycopg.connect(url, autocommit=True) as reader, psycopg.connect(followed.url):
+            order(standby, "SELECT pg_wal_replay_pause()")
+            try:
+                paused = followed.run("contract", "1.0.0", "1.1.0", **logins)
+                says(paused, 2, "ReplicaPaused")
+                reader.execute("SELECT 1")
+            finally:
+                order(standby, "SELECT pg_wal_replay_resume()")
+            followed.settings["MIGRATOR_REPLICA_WAIT_SECONDS"] = "30"
+            done = followed.done("contract", "1.0.0", "1.1.0", attempt="2", **logins)
+            assert done["contractedAfter"]["sessions"] == "proven"
+            with pytest.raises(psycopg.OperationalError):
+                reader.execute("SELECT 1")
+        with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+            psycopg.connect(url)
+
+
+def test_what_a_replica_does_not_let_us_see_is_unknown(followed: Plane, standby: Server) -> None:
+    with login_roles(followed, "unseen_blue", "unseen_green", "looker") as (blue, green, looker):
+        followed.execute(
+            f"GRANT CONNECT ON DATABASE {followed.value('SELECT current_database()')} TO {looker}"
+        )
+        wait_there(standby, f"SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{looker}')")
+        for verb in ("expand", "migrate"):
+            followed.done(verb, "1.0.0", "1.1.0")
+        followed.settings["REPLICA_URL_1"] = url_there(followed, standby).replace(
+            f"postgres:{PASSWORD_IN_URL}", f"{looker}:app"
+        )
+        unseen = followed.run("contract", "1.0.0", "1.1.0", login_idle=blue, login_serving=green)
+        says(unseen, 1, "RightsMissing", f"on replica {place(followed, standby)} is unknown", f"TO {looker}")
+        assert followed.value(f"SELECT rolcanlogin FROM pg_roles WHERE rolname = '{blue}'")
+
+
 def test_one_that_does_not_answer_and_one_of_another_database_are_told_apart(followed: Plane) -> None:
     followed.settings["REPLICA_URL_1"] = "postgresql://u:hunter2@127.0.0.1:1/mc"  # pragma: allowlist secret
     unreachable = followed.run("expand", "1.0.0", "1.1.0")
@@ -176,6 +219,17 @@ def test_a_promotion_stops_forward_steps_on_either_side(followed: Plane, standby
     assert moved.done("migrate", "1.0.0", "1.1.0", attempt="3", ledger_line=str(line))["timeline"] == 2
     ahead = str(followed.value("SELECT max(seq) FROM maestro_conductor.events") + 1000)
     says(moved.run("contract", "1.0.0", "1.1.0", ledger_line=ahead), 1, "LedgerBehind")
+
+
+@contextmanager
+def login_roles(plane: Plane, *roles: str) -> Iterator[tuple[str, ...]]:
+    for role in roles:
+        plane.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'app'")
+    try:
+        yield roles
+    finally:
+        for role in roles:
+            plane.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def url_there(plane: Plane, standby: Server) -> str:

@@ -213,11 +213,42 @@ class ContractPolicy(StrEnum):
     NEXT_UPGRADE = "NextUpgrade"
 
 
+RoleName = Annotated[str, StringConstraints(max_length=63)]
+_ROLE_NAME = re.compile(r"[A-Za-z0-9_][-A-Za-z0-9_.@$]*")
+
+
+class Logins(Model):
+    """The database roles that the colours log in with. The role of the one that went is fenced before contract."""
+
+    blue: RoleName
+    green: RoleName
+
+    @field_validator("blue", "green")
+    @classmethod
+    def _is_a_role_of_theirs(cls, value: str) -> str:
+        if not _ROLE_NAME.fullmatch(value):
+            raise ValueError("is no role name; use letters, digits and _ - . @ $, as in mc_blue")
+        if value.startswith("pg_"):
+            raise ValueError("begins with pg_, which PostgreSQL keeps for itself; name a role of yours")
+        return value
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if self.blue == self.green:
+            raise ValueError(
+                f"names {self.blue} for both colours, a fence would cut off the version that serves; give each colour "
+                "a role of its own"
+            )
+        return self
+
+
 class Migrations(Model):
     image: Text
     database_secret_ref: SecretKey
     #: Keys of the same Secret, a URL each: replicas that must have a step before the next one begins.
     replica_keys: tuple[ShortText, ...] = Field(default=(), max_length=8)
+    #: Without them nothing proves that the old version's sessions are gone, and contract waits for a person.
+    logins: Logins | None = None
     contract: ContractPolicy = ContractPolicy.AFTER_SOAK
 
 

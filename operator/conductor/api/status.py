@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstr
 from pydantic.alias_generators import to_camel
 
 from conductor.api.receipts import LINE_BYTES, OUTBOX_LINES
-from conductor.api.spec import Colour, ContractPolicy
+from conductor.api.spec import Colour, ContractPolicy, Logins
 
 Message = Annotated[str, StringConstraints(max_length=4096)]
 Short = Annotated[str, StringConstraints(max_length=253)]
@@ -122,6 +122,7 @@ class Migrator(StatusModel):
     secret_name: Short
     secret_key: Short
     replica_keys: tuple[Short, ...] = Field(default=(), max_length=8)
+    logins: Logins | None = None
     contract: ContractPolicy
 
 
@@ -187,6 +188,19 @@ class BackfillProgress(StatusModel):
     at: Instant
 
 
+class ContractedAfter(StatusModel):
+    """The moment before the last contract step: the end of a restore that would take it back."""
+
+    lsn: Short
+    at: Instant
+    timeline: int | None = None
+    #: As far as the server shows: `verified` or `unverified`, and why.
+    pitr: Short = "unverified"
+    pitr_reason: Message = ""
+    #: `proven`: none of the old version's were left. `unproven`: that was a person's word.
+    sessions: Short = "unproven"
+
+
 class MigrationsStatus(StatusModel):
     """A cache of what the last Job said; the ledger in the database is the truth."""
 
@@ -201,6 +215,7 @@ class MigrationsStatus(StatusModel):
     message: Message = ""
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
     progress: BackfillProgress | None = None
+    contracted_after: ContractedAfter | None = None
 
 
 class ContractState(StrEnum):
@@ -221,6 +236,9 @@ class PendingContract(StatusModel):
     secret_name: Short
     secret_key: Short
     replica_keys: tuple[Short, ...] = Field(default=(), max_length=8)
+    #: The role that the old version logged in with; empty where none was declared for it.
+    login: Short = ""
+    logins: Logins | None = None
     state: ContractState = ContractState.PENDING
     attempt: int = 1
     message: Message = ""
@@ -275,6 +293,9 @@ class ReleaseStatus(StatusModel):
     last_upgrade: LastUpgrade | None = None
     migrations: MigrationsStatus | None = None
     pending_contract: PendingContract | None = None
+    contracted_after: ContractedAfter | None = None
+    #: The role that the last contract step fenced; the next upgrade's expand step gives it LOGIN again.
+    fenced_login: Short = ""
     receipts: ReceiptsStatus | None = None
 
     def condition(self, type_: str) -> Condition | None:

@@ -7,7 +7,7 @@ import argparse
 from conductor.api.names import ANNOTATION_APPROVE
 from conductor.cli.asking import Request, ask, check_id, release_named
 from conductor.cli.options import CommandError, Releases, Terminal, add_command
-from conductor.cli.view import Pending, Release, Upgrade
+from conductor.cli.view import CONTRACT_WAITS, Pending, Release, Upgrade
 
 HELP = "let an upgrade go on that waits for a person"
 DESCRIPTION = (
@@ -43,7 +43,7 @@ def what_waits(release: Release, step: str | None) -> tuple[Upgrade | Pending, s
     name = f"{release.namespace}/{release.name}"
     said = f"{release.phase}: {release.message or release.reason}"
     pending = release.pending if release.pending is not None and release.pending.state == "Pending" else None
-    if pending is not None and (release.upgrade is None or release.reason == "ContractPending"):
+    if pending is not None and (release.upgrade is None or release.reason in CONTRACT_WAITS):
         if step == "contract" or (step is None and release.awaits_approval):
             return pending, "contract"
         if release.upgrade is None:

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from conductor.cli.style import Style, between, clock, lasting
-from conductor.cli.view import FAILED_OUTCOMES, UPGRADE_PHASES, Health, Progress, Release, Step, Upgrade
+from conductor.cli.view import (
+    CONTRACT_WAITS,
+    FAILED_OUTCOMES,
+    UPGRADE_PHASES,
+    Health,
+    Progress,
+    Release,
+    Step,
+    Upgrade,
+)
 
 LABEL = 10
 GOOD_WHEN_FALSE = frozenset({"Stalled", "Reconciling"})
@@ -281,7 +290,7 @@ def next_steps(release: Release, style: Style) -> list[str]:
         steps.append(f"{command('approve', release.awaits_approval)}   (it waits for you)")
     if release.way_out:
         steps.append(f"{command('approve', release.way_out)}   (where it cannot be mended)")
-    if release.upgrade is None and release.reason == "ContractPending":
+    if release.upgrade is None and release.reason in CONTRACT_WAITS:
         steps.append(f"{command('approve', 'contract')}   (there is no way back after it)")
     if release.holds("RollbackWindowOpen"):
         steps.append(f"{command('rollback')}   (moves traffic back)")

@@ -23,6 +23,7 @@ BEFORE_THE_SWITCH = frozenset(UPGRADE_PHASES[: UPGRADE_PHASES.index("Ramping")])
     "Pending",
     "Bootstrapping",
 }
+CONTRACT_WAITS = frozenset({"ContractPending", "SessionsUnproven"})
 WAITING_FOR_A_START = frozenset({"Paused"})
 WAYS_OUT = {"RollbackTargetNotReady": "stay", "BackoutFailed": "keep-expanded"}
 FAILED_OUTCOMES = frozenset({"RolledBack", "Refused", "Aborted"})
@@ -143,7 +144,7 @@ class Release:
         """The step that an upgrade waits for a person with: switch, contract, or nothing."""
         if self.upgrade is None:
             return ""
-        if self.reason == "ContractPending":
+        if self.reason in CONTRACT_WAITS:
             return "contract"
         if self.reason != "AwaitingApproval":
             return ""

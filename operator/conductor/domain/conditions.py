@@ -124,7 +124,8 @@ def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknow
     if status.phase in _BEFORE_MIGRATED:
         return "Unknown", str(status.phase)
     if status.pending_contract is not None:
-        return "True", Reason.CONTRACT_PENDING
+        waits = status.reason == Reason.SESSIONS_UNPROVEN
+        return "True", Reason.SESSIONS_UNPROVEN if waits else Reason.CONTRACT_PENDING
     if status.migrations is None:
         return "True", "NotApplicable"
     return "True", status.migrations.state.capitalize() or "NotApplicable"

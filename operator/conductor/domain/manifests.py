@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from conductor.api import names
 from conductor.api.spec import Component, ComponentService, Migrations
+from conductor.domain.logins import LoginPair
 from conductor.domain.revision import Revision, steady_selector
 from conductor.domain.snapshot import Snapshot
 
@@ -100,15 +101,22 @@ def serving_service(
     return manifest
 
 
-def migration_digest(migrations: Migrations, run: Run, verb: str) -> str:
+def migration_digest(migrations: Migrations, run: Run, verb: str, logins: LoginPair | None = None) -> str:
     """What makes a Job the one that is looked for: what runs, against which database, for what."""
     secret = migrations.database_secret_ref
     told = [migrations.image, secret.name, secret.key, verb, run.id, run.from_, run.to]
+    told += [logins.idle, logins.serving] if logins else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[: names.HASH_LENGTH]
 
 
 def migration_job(
-    s: Snapshot, run: Run, migrations: Migrations, verb: str, until: datetime | None = None
+    s: Snapshot,
+    run: Run,
+    migrations: Migrations,
+    verb: str,
+    *,
+    until: datetime | None = None,
+    logins: LoginPair | None = None,
 ) -> dict[str, Any]:
     """One attempt at one migration verb, bounded by its phase's deadline. Its answer is the termination message."""
     name = names.job_name(s.name, run.id, verb, run.attempt)
@@ -128,6 +136,10 @@ def migration_job(
     if verb == "contract":
         # The phase that asks for this Job was written before: it is the intent that ended the way back.
         arguments["--permit"] = f"{run.id}/contract"
+    if logins is not None:
+        arguments["--login-idle"] = logins.idle
+        if logins.serving:
+            arguments["--login-serving"] = logins.serving
     if s.status.migrations is not None and s.status.migrations.ledger_line:
         arguments["--ledger-line"] = str(s.status.migrations.ledger_line)
     urls = {"DATABASE_URL": migrations.database_secret_ref.key}
@@ -136,7 +148,7 @@ def migration_job(
     shown = (
         [{"name": "MIGRATOR_PROGRESS_PORT", "value": str(names.PROGRESS_PORT)}] if verb == "migrate" else []
     )
-    annotations = {names.ANNOTATION_DIGEST: migration_digest(migrations, run, verb)}
+    annotations = {names.ANNOTATION_DIGEST: migration_digest(migrations, run, verb, logins)}
     bound = (
         {}
         if until is None

@@ -53,7 +53,9 @@ _WARNED = frozenset(
     }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
-_SERVES_WHAT_IS_ASKED_FOR = frozenset({Reason.STABLE, Reason.CONTRACT_PENDING, Reason.ACTIVE_NOT_SERVING})
+_SERVES_WHAT_IS_ASKED_FOR = frozenset(
+    {Reason.STABLE, Reason.CONTRACT_PENDING, Reason.SESSIONS_UNPROVEN, Reason.ACTIVE_NOT_SERVING}
+)
 _COMMANDS_LIMIT = 20
 
 
@@ -289,8 +291,11 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
     update: dict[str, Any] = {}
     migrations = changes.pop("migrations", None)
     if isinstance(migrations, MigrationsStatus):
-        update["migrations"] = migrations
-    for key in ("schema_floor", "pending_contract"):
+        after = migrations.contracted_after
+        # It outlives what the next Job says.
+        update |= {"contracted_after": after} if after is not None else {}
+        update["migrations"] = migrations.model_copy(update={"contracted_after": None})
+    for key in ("schema_floor", "pending_contract", "fenced_login"):
         if key in changes:
             update[key] = changes.pop(key)
     serving = changes.pop("serving", None)

@@ -16,6 +16,13 @@ UPGRADE_ERRORS = Counter(
     "mc_upgrade_errors_total", "Upgrades refused or taken back, by reason", ["reason"], registry=REGISTRY
 )
 UPGRADES = Counter("mc_upgrades_total", "Upgrades that ended, by outcome", ["outcome"], registry=REGISTRY)
+CONTRACTS = Counter(
+    "mc_contracts_total",
+    "Contract steps that were run, by whether the old version's sessions were proven gone, and whether the server "
+    "shows that a restore to the moment before is possible",
+    ["sessions", "pitr"],
+    registry=REGISTRY,
+)
 CLOCK_GAP = Gauge(
     "mc_clock_gap_seconds",
     "Seconds that the API server's clock is ahead of the time that deadlines are measured with: it jumped",

@@ -288,3 +288,6 @@ def _count(before: ReleaseStatus, after: ReleaseStatus) -> None:
         metrics.UPGRADE_ERRORS.labels(failure.reason).inc()
     if after.last_upgrade is not None and after.last_upgrade != before.last_upgrade:
         metrics.UPGRADES.labels(str(after.last_upgrade.outcome)).inc()
+    contracted = after.contracted_after
+    if contracted is not None and contracted != before.contracted_after:
+        metrics.CONTRACTS.labels(contracted.sessions, contracted.pitr).inc()

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MC_CHART = ROOT / "infra" / "helm" / "mc"
 POSTGRES = ROOT / "tests" / "e2e" / "manifests" / "postgres.yaml"
 HELM_RELEASE = "mc"
+LOGINS = POSTGRES.with_name("logins.sql")
 POSTGRES_POD = "postgres-0"
 INSTALL_SECONDS = 180
 #: Rows that are there before the first upgrade; the migration has to move each of them.
@@ -57,6 +58,7 @@ class Mc:
             self.kube, "Pod", POSTGRES_POD, self.namespace, is_ready,
             what="PostgreSQL to be ready", deadline_seconds=INSTALL_SECONDS,
         )  # fmt: skip
+        self.sql(LOGINS.read_text())
         self.ask_for(self.first_version)
         self.release.wait_settled(self.first_version, deadline_seconds=INSTALL_SECONDS)
         if self.history_rows:
@@ -73,7 +75,7 @@ class Mc:
         return [obj for obj in yaml.safe_load_all(text) if obj]
 
     def _chart(self, version: str) -> list[str]:
-        settings = {"version": version, **self.values}
+        settings = {"version": version, "database.logins.enabled": True, **self.values}
         return [
             str(MC_CHART),
             *("--namespace", self.namespace, "--values", str(MC_CHART / "values.bluegreen.yaml")),

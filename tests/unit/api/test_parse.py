@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.domain.plane import Json, api_component, spec, traffic, worker_component
+from tests.unit.domain.plane import Json, api_component, migrations, spec, traffic, worker_component
 
 from conductor.api.parse import Finding, UnknownStatusError, parse_spec, parse_status
 from conductor.api.spec import Handover, ReleaseSpec
@@ -102,6 +102,31 @@ def test_a_missing_field(path: list[Any], field: str) -> None:
         node = node[part]
     del node[path[-1]]
     assert f"{field}: (missing) is required; add it" in [str(finding) for finding in findings(raw)]
+
+
+@pytest.mark.parametrize(
+    ("logins", "words"),
+    [
+        (
+            {"blue": "mc", "green": "mc"},
+            'spec.migrations.logins: {"blue": "mc", "green": "mc"} names mc for both colours, a fence would cut off '
+            "the version that serves; give each colour a role of its own",
+        ),
+        (
+            {"blue": "pg_monitor", "green": "mc"},
+            'spec.migrations.logins.blue: "pg_monitor" begins with pg_, which PostgreSQL keeps for itself; name a role '
+            "of yours",
+        ),
+        ({"blue": "mc"}, "spec.migrations.logins.green: (missing) is required; add it"),
+        (
+            {"blue": "mc; DROP ROLE x", "green": "mc"},
+            'spec.migrations.logins.blue: "mc; DROP ROLE x" is no role name; use letters, digits and _ - . @ $, as in '
+            "mc_blue",
+        ),
+    ],
+)
+def test_login_roles_that_cannot_be_told_apart_or_named(logins: Json, words: str) -> None:
+    assert only(spec(migrations=migrations("1.0.0", logins=logins))) == words
 
 
 def with_target_port(port: Any) -> Json:

@@ -57,6 +57,10 @@ def test_refuses_what_is_no_object(body: bytes) -> None:
 def test_settings_have_defaults_and_know_the_colour() -> None:
     settings = Settings.from_environment({**DATABASE, "MC_COLOUR": "green", "MC_PORT": ""})
     assert (settings.colour, settings.port, settings.pool_size) == ("green", 8080, 5)
+    other = Settings.from_environment(
+        {**DATABASE, "DATABASE_URL_BLUE": "postgresql://b@h/d", "MC_COLOUR": "green"}
+    )
+    assert other.database_url == DATABASE["DATABASE_URL"]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,10 @@ def test_settings_have_defaults_and_know_the_colour() -> None:
     [
         ({"DATABASE_URL": ""}, "DATABASE_URL is '': give the URL of the database"),
         ({"DATABASE_URL": "mysql://mc:secret@host/mc"}, "DATABASE_URL is 'mysql://...': give the URL"),
+        (
+            {"DATABASE_URL_BLUE": "mysql://mc:secret@host/mc", "MC_COLOUR": "blue"},
+            "DATABASE_URL_BLUE is 'mysql://...': give the URL",
+        ),
         ({"MC_COLOUR": "red"}, "MC_COLOUR is 'red': give blue or green, or leave it empty"),
         ({"MC_POOL_SIZE": "many"}, "MC_POOL_SIZE is 'many': give a number from 1 to 100"),
         ({"MC_DRAIN_SECONDS": "-1"}, "MC_DRAIN_SECONDS is '-1': give a number from 0 to 3600"),

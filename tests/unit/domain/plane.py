@@ -54,9 +54,13 @@ def traffic(**more: Any) -> Json:
     return {"current": "blue", "configMap": "mc-traffic"} | more
 
 
-def migrations(version: str, contract: str = "AfterSoak") -> Json:
-    """A migrations section."""
+LOGINS = {"blue": "mc_blue", "green": "mc_green"}
+
+
+def migrations(version: str, contract: str = "AfterSoak", *, logins: Json | None = LOGINS) -> Json:
+    """A migrations section, with a login role per colour unless there are none."""
     return {
+        **({"logins": logins} if logins else {}),
         "image": f"localhost/mc-migrations:{version}",
         "databaseSecretRef": {"name": "mc-database", "key": "url"},
         "contract": contract,

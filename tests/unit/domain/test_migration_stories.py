@@ -78,6 +78,10 @@ def test_a_job_is_told_what_it_works_for_and_reads_its_secret_itself() -> None:
         "1.0.0",
         "--to",
         "1.1.0",
+        "--login-idle",
+        "mc_green",
+        "--login-serving",
+        "mc_blue",
     ]
     assert container["env"] == [
         {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "mc-database", "key": "url"}}}

@@ -63,8 +63,16 @@ securityContext:
 {{- end -}}
 
 {{- define "mc.databaseVariable" -}}
+{{- $logins := .Values.database.logins -}}
+{{- if $logins.enabled }}
+{{- range $colour := list "blue" "green" }}
+- name: DATABASE_URL_{{ upper $colour }}
+  valueFrom: {secretKeyRef: {name: {{ $.Values.database.existingSecret }}, key: {{ (index $logins $colour).key }}}}
+{{- end }}
+{{- else }}
 - name: DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.database.existingSecret }}, key: {{ .Values.database.key }}}}
+{{- end }}
 - name: MC_COLOUR
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['maestro-conductor.io/colour']"}}
 {{- end -}}

@@ -7,6 +7,7 @@ from conductor.api.names import ANNOTATION_APPROVE
 from conductor.api.reasons import Reason
 from conductor.api.spec import Migrations, ReleaseSpec, SecretKey
 from conductor.api.status import Migrator, Outcome, UpgradeStatus, Verdict, VerdictStatus
+from conductor.domain.logins import declared, role_of
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, policy
@@ -50,6 +51,7 @@ class Context:
             image=kept.image,
             database_secret_ref=secret,
             replica_keys=kept.replica_keys,
+            logins=kept.logins,
             contract=kept.contract,
         )
 
@@ -64,8 +66,19 @@ class Context:
             secret_name=secret.name,
             secret_key=secret.key,
             replica_keys=self.migrations.replica_keys,
+            logins=self.migrations.logins,
             contract=self.migrations.contract,
         )
+
+    @property
+    def old_login(self) -> str:
+        """The role that the version which goes logs in with; empty where none was declared for it."""
+        return declared(self.from_, self.upgrade.from_colour)
+
+    @property
+    def new_login(self) -> str:
+        """The same of the version that comes."""
+        return role_of(self.migrations.logins, self.upgrade.to_colour) if self.migrations else ""
 
     def past(self, deadline: datetime | None) -> bool:
         """Whether that moment has come; while a pause holds the upgrade, its clock stands."""

@@ -10,6 +10,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import ContractPolicy, Migrations, SecretKey
 from conductor.api.status import ContractState, Outcome, PendingContract, Phase
+from conductor.domain.logins import LoginPair, declared, role_of, to_fence, unproven
 from conductor.domain.phases.context import Context, approval, approved
 from conductor.domain.phases.jobs import JobOutcome, attend, job_of, read, worth_another
 from conductor.domain.semver import older
@@ -34,7 +35,31 @@ def left_for_later(context: Context) -> PendingContract | None:
         secret_name=migrations.database_secret_ref.name,
         secret_key=migrations.database_secret_ref.key,
         replica_keys=migrations.replica_keys,
+        login=context.old_login,
+        logins=migrations.logins,
     )
+
+
+def fence(s: Snapshot, pending: PendingContract) -> LoginPair | None:
+    """What the step fences now; None where that would prove nothing about the old version."""
+    return to_fence(pending.login, _serving_login(s))
+
+
+def sessions_unproven(s: Snapshot, pending: PendingContract) -> str:
+    """Why, and what a person has to see to instead."""
+    return unproven(pending.from_, pending.login, _serving_login(s))
+
+
+def reason_of(s: Snapshot, pending: PendingContract) -> Reason:
+    """Whether it waits because that was asked for, or because nothing is proven."""
+    asked = pending.policy is ContractPolicy.MANUAL or fence(s, pending) is not None
+    return Reason.CONTRACT_PENDING if asked else Reason.SESSIONS_UNPROVEN
+
+
+def _serving_login(s: Snapshot) -> str:
+    live = s.spec.migrations if s.spec is not None and s.digest == s.status.active_revision else None
+    colour = s.status.traffic.current
+    return role_of(live.logins, colour) if live is not None else declared(s.active, colour)
 
 
 def possible(s: Snapshot, pending: PendingContract) -> bool:
@@ -44,6 +69,8 @@ def possible(s: Snapshot, pending: PendingContract) -> bool:
 
 def how_to_run(s: Snapshot, pending: PendingContract) -> str:
     """In words, for a person."""
+    if fence(s, pending) is None:
+        return f"{sessions_unproven(s, pending)}, then run it: {approval(s, pending.id, 'contract')}"
     by_itself = (
         "the next upgrade with migrations runs it first, or run it now: "
         if pending.policy is ContractPolicy.NEXT_UPGRADE
@@ -66,7 +93,7 @@ def committed(s: Snapshot) -> Situation | None:
     if not isinstance(outcome, JobOutcome):
         return outcome
     if outcome.well:
-        done = {"pending_contract": None, "migrations": outcome.status}
+        done = {"pending_contract": None, "migrations": outcome.status, **_fenced(s, pending)}
         return Advancing(Phase.STABLE, Reason.CONTRACTED, outcome.message, done)
     failed = {"pending_contract": _failed(pending, outcome)}
     return Advancing(
@@ -110,6 +137,7 @@ def at_rest(s: Snapshot) -> Waiting | None:
         )
     else:
         message = f"{serves}; the contract step of {pending.to} is still to come: {how_to_run(s, pending)}"
+        return Waiting(reason_of(s, pending), message)
     return Waiting(Reason.CONTRACT_PENDING, message)
 
 
@@ -150,10 +178,11 @@ def question(context: Context) -> Situation | None:
         )
     if outcome.status.state in _NOTHING_TO_DO or _goes_first(context, pending):
         return None
+    seen_to = f"{sessions_unproven(s, pending)}; " if fence(s, pending) is None else ""
     return Waiting(
-        Reason.CONTRACT_PENDING,
+        reason_of(s, pending),
         f"spec.version: {context.upgrade.to} brings migrations, and the contract step of {pending.to} is still to "
-        f"come (it was left with contract: {pending.policy}); approve that it goes first: "
+        f"come (it was left with contract: {pending.policy}); {seen_to}approve that it goes first: "
         f"{approval(s, pending.id, 'contract')}, or put spec back",
         stalled=True,
     )
@@ -177,7 +206,12 @@ def first(context: Context) -> Situation | None:
     if not isinstance(outcome, JobOutcome):
         return outcome
     if outcome.well:
-        done = {"pending_contract": None, "deadline": context.s.now + context.spec.deadlines.migrate}
+        done = {
+            "pending_contract": None,
+            "migrations": outcome.status,
+            "deadline": context.s.now + context.spec.deadlines.migrate,
+            **_fenced(context.s, pending),
+        }
         return Advancing(Phase.EXPANDING, Reason.CONTRACTED, outcome.message, done)
     return Failing(
         Reason.CONTRACT_FAILED,
@@ -197,7 +231,8 @@ def _before_this(context: Context) -> PendingContract | None:
 
 
 def _goes_first(context: Context, pending: PendingContract) -> bool:
-    return pending.policy is ContractPolicy.NEXT_UPGRADE or approved(context.s, pending.id, "contract")
+    by_itself = pending.policy is ContractPolicy.NEXT_UPGRADE and fence(context.s, pending) is not None
+    return by_itself or approved(context.s, pending.id, "contract")
 
 
 # both
@@ -205,7 +240,16 @@ def _goes_first(context: Context, pending: PendingContract) -> bool:
 
 def _attend(s: Snapshot, pending: PendingContract) -> Acting | Waiting | Advancing | JobOutcome:
     """The Job of the present attempt: what to do about it, or how it ended for good."""
-    if (move := attend(s, pending, _migrations(s, pending), "contract")) is not None:
+    cut_off = fence(s, pending)
+    started = job_of(s, pending, "contract") is not None
+    if cut_off is None and not started and not approved(s, pending.id, "contract"):
+        return Waiting(
+            Reason.SESSIONS_UNPROVEN,
+            f"spec.migrations.logins: {sessions_unproven(s, pending)}; then: {approval(s, pending.id, 'contract')}, or "
+            "put logins back",
+            stalled=True,
+        )
+    if (move := attend(s, pending, _migrations(s, pending), "contract", logins=cut_off)) is not None:
         return move
     outcome = read(job_of(s, pending, "contract"), "contract")
     if outcome.well or not worth_another(outcome, pending):
@@ -216,6 +260,11 @@ def _attend(s: Snapshot, pending: PendingContract) -> Acting | Waiting | Advanci
         f"attempt {pending.attempt} failed, trying again ({outcome.message})",
         {"pending_contract": pending.model_copy(update={"attempt": pending.attempt + 1})},
     )
+
+
+def _fenced(s: Snapshot, pending: PendingContract) -> dict[str, Any]:
+    cut_off = fence(s, pending)
+    return {"fenced_login": cut_off.idle} if cut_off else {}
 
 
 def _failed(pending: PendingContract, outcome: JobOutcome) -> PendingContract:
@@ -230,5 +279,9 @@ def _migrations(s: Snapshot, pending: PendingContract) -> Migrations:
     secret = live.database_secret_ref if live else SecretKey(name=pending.secret_name, key=pending.secret_key)
     keys = live.replica_keys if live else pending.replica_keys
     return Migrations(
-        image=pending.image, database_secret_ref=secret, replica_keys=keys, contract=pending.policy
+        image=pending.image,
+        database_secret_ref=secret,
+        replica_keys=keys,
+        logins=live.logins if live else pending.logins,
+        contract=pending.policy,
     )

@@ -12,6 +12,7 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import Migrations
 from conductor.api.status import MigrationsStatus
 from conductor.domain.effects import CreateObject
+from conductor.domain.logins import LoginPair
 from conductor.domain.manifests import Run, migration_digest, migration_job
 from conductor.domain.pods import IMAGE_PATIENCE, IMAGE_REASONS
 from conductor.domain.situation import Acting, Waiting
@@ -60,20 +61,21 @@ def attend(
     *,
     until: datetime | None = None,
     changes: dict[str, Any] | None = None,
+    logins: LoginPair | None = None,
 ) -> Acting | Waiting | None:
     """Start the Job or wait for it; None once it ended. A Job that cannot start is a stalled wait."""
     job = job_of(s, run, verb)
     if job is None:
-        manifest = migration_job(s, run, migrations, verb, until)
+        manifest = migration_job(s, run, migrations, verb, until=until, logins=logins)
         name = manifest["metadata"]["name"]
         return Acting(CreateObject(manifest), Reason.RUNNING_JOB, f"starting Job {name}", changes or {})
     if job.ended or _lost(s, job):
         return None
-    if job.digest and job.digest != migration_digest(migrations, run, verb):
+    if job.digest and job.digest != migration_digest(migrations, run, verb, logins):
         return Waiting(
             Reason.JOB_CANNOT_START,
-            f"Job {job.name} is not the one that this upgrade makes for its {verb} step, it has another image, Secret "
-            f"or arguments; delete it: kubectl -n {s.namespace} delete job {job.name}",
+            f"Job {job.name} is not the one that this upgrade makes for its {verb} step, it has another image, Secret, "
+            f"logins or arguments; delete it: kubectl -n {s.namespace} delete job {job.name}",
             until,
             stalled=True,
         )

@@ -6,6 +6,7 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import ContractPolicy
 from conductor.api.status import Outcome, Phase
+from conductor.domain.logins import LoginPair, to_open
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.deferred_contract import first
@@ -22,6 +23,7 @@ from conductor.domain.phases.jobs import (
     worth_another,
 )
 from conductor.domain.phases.progress import with_progress
+from conductor.domain.phases.sessions import fence, login_lost, unproven_sessions, waits_for_a_person
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.versioned import delete
 
@@ -34,12 +36,16 @@ def expanding(context: Context) -> Situation:
     if (former := first(context)) is not None:
         return former
     if context.migrations is None:
-        return Advancing(Phase.BRINGING_UP, Reason.STARTED, "no migrations")
+        fenced = login_lost(context)
+        return Failing(*fenced, Outcome.REFUSED) if fenced else _nothing_to_expand()
+    opened = to_open(context.migrations, context.upgrade, context.from_)
     noted = before_expanding(context)
     if isinstance(noted, Waiting):
         return noted
     if (
-        pending := _attend(context, "expand", {"expanded": True, "migrator": context.migrator, **noted})
+        pending := _attend(
+            context, "expand", {"expanded": True, "migrator": context.migrator, **noted}, logins=opened
+        )
     ) is not None:
         return _given_up(context, pending, "expand") or pending
     outcome = _read(context, "expand")
@@ -52,6 +58,8 @@ def expanding(context: Context) -> Situation:
             Outcome.REFUSED,
         )
     changes: dict[str, Any] = {"migrations": outcome.status}
+    if opened is not None:
+        changes["fenced_login"] = ""
     if outcome.status.state == "not-applicable":
         changes["expanded"] = False
     elif (hurt := hurt_by_expanding(context)) is not None:
@@ -59,7 +67,14 @@ def expanding(context: Context) -> Situation:
     elif context.s.status.pending_contract is not None:
         # This upgrade crosses the version whose step was left for later, and contracts it with its own.
         changes["pending_contract"] = None
-    return Advancing(Phase.BRINGING_UP, Reason.STARTED, outcome.message, changes)
+    # Said while the upgrade can still be taken back and tried again with what is missing.
+    foreseen = waits_for_a_person(context) if changes.get("expanded", True) else None
+    said = f"{outcome.message}; {foreseen}" if foreseen else outcome.message
+    return Advancing(Phase.BRINGING_UP, Reason.STARTED, said, changes)
+
+
+def _nothing_to_expand() -> Advancing:
+    return Advancing(Phase.BRINGING_UP, Reason.STARTED, "no migrations")
 
 
 def migrating(context: Context) -> Situation:
@@ -95,12 +110,22 @@ def contract_due(context: Context) -> bool:
     said, migrations = context.s.status.migrations, context.migrations
     if migrations is None or not context.upgrade.expanded or said is None or said.state == "not-applicable":
         return False
-    return migrations.contract is ContractPolicy.AFTER_SOAK or context.approved("contract")
+    proven = migrations.contract is ContractPolicy.AFTER_SOAK and fence(context) is not None
+    return proven or context.approved("contract")
 
 
 def contracting(context: Context) -> Situation:
     """Forward only: the phase itself is the intent that closed the rollback window."""
-    if (pending := _attend(context, "contract")) is not None:
+    cut_off = fence(context)
+    started = job_of(context.s, context.upgrade, "contract") is not None
+    if cut_off is None and not started and not context.approved("contract"):
+        return Waiting(
+            Reason.SESSIONS_UNPROVEN,
+            f"spec.migrations.logins: {unproven_sessions(context)}; then: "
+            f"{approval(context.s, context.upgrade.id, 'contract')}, or put logins back",
+            stalled=True,
+        )
+    if (pending := _attend(context, "contract", logins=cut_off)) is not None:
         return pending
     outcome = _read(context, "contract")
     if outcome.well:
@@ -109,7 +134,11 @@ def contracting(context: Context) -> Situation:
             Outcome.SUCCEEDED,
             Reason.SUCCEEDED,
             outcome.message,
-            {"migrations": outcome.status, "schema_floor": floor},
+            {
+                "migrations": outcome.status,
+                "schema_floor": floor,
+                **({"fenced_login": cut_off.idle} if cut_off else {}),
+            },
         )
     if worth_another(outcome, context.upgrade):
         return _again(context, Reason.CONTRACTING, outcome.message)
@@ -166,11 +195,19 @@ def expanded_kept(context: Context) -> bool:
     return context.upgrade.took_traffic or (context.approved(KEEP_EXPANDED) and not backed_out)
 
 
-def _attend(context: Context, verb: str, changes: dict[str, Any] | None = None) -> Acting | Waiting | None:
+def _attend(
+    context: Context,
+    verb: str,
+    changes: dict[str, Any] | None = None,
+    *,
+    logins: LoginPair | None = None,
+) -> Acting | Waiting | None:
     if context.migrations is None:
         return None
     until = context.upgrade.deadline
-    return attend(context.s, context.upgrade, context.migrations, verb, until=until, changes=changes)
+    return attend(
+        context.s, context.upgrade, context.migrations, verb, until=until, changes=changes, logins=logins
+    )
 
 
 def _read(context: Context, verb: str) -> JobOutcome:

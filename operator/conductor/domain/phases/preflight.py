@@ -11,6 +11,7 @@ from conductor.domain.effects import CreateObject, PinConfigMap
 from conductor.domain.manifests import revision_record
 from conductor.domain.phases.context import Context, ramps
 from conductor.domain.phases.deferred_contract import intent_of_next, question
+from conductor.domain.phases.sessions import login_lost
 from conductor.domain.pods import lost_readiness
 from conductor.domain.ports import port_clash
 from conductor.domain.revision import Revision, grace_problem, referenced_config_maps, render_deployment
@@ -147,8 +148,14 @@ def ramp_fits_ports(context: Context) -> tuple[Reason, str] | None:
     )
 
 
+def login_is_open(context: Context) -> tuple[Reason, str] | None:
+    """A candidate whose login the last contract step fenced cannot come up until a Job gives it back."""
+    return login_lost(context)
+
+
 GATES: tuple[Gate, ...] = (
     schema_still_fits,
+    login_is_open,
     ramp_fits_ports,
     services_are_ours,
     nobody_else_selects_it,

@@ -9,7 +9,7 @@ from conductor.api.spec import NoDataPolicy
 from conductor.api.status import Outcome, Phase, Verdict
 from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval_wait, explain, failing_verdict
-from conductor.domain.phases.deferred_contract import how_to_run, left_for_later
+from conductor.domain.phases.deferred_contract import how_to_run, left_for_later, reason_of
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.phases.standby import edited
 from conductor.domain.pods import lost_readiness, standby_replicas, trouble
@@ -129,7 +129,7 @@ def after_closing(context: Context) -> Situation:
     if (pending := left_for_later(context)) is not None:
         return Ending(
             Outcome.SUCCEEDED,
-            Reason.CONTRACT_PENDING,
+            reason_of(context.s, pending),
             f"upgraded to {context.to.version}; the contract step is left for later ({pending.policy}): "
             f"{how_to_run(context.s, pending)}",
             {"pending_contract": pending},

@@ -1,0 +1,41 @@
+"""Sessions of the version that goes: what its login proves about them, and the candidate's login that was fenced."""
+
+from conductor.api.reasons import Reason
+from conductor.api.spec import ContractPolicy
+from conductor.domain.logins import LoginPair, to_fence, unproven
+from conductor.domain.phases.context import Context
+
+
+def fence(context: Context) -> LoginPair | None:
+    """What this upgrade's contract step fences; None where that would prove nothing."""
+    return to_fence(context.old_login, context.new_login)
+
+
+def unproven_sessions(context: Context) -> str:
+    """Why nothing is proven, and what a person has to see to instead."""
+    return unproven(context.upgrade.from_, context.old_login, context.new_login)
+
+
+def waits_for_a_person(context: Context) -> str | None:
+    """Said where contract does so only because nothing is proven, and not because that was asked for."""
+    manual = context.migrations is not None and context.migrations.contract is ContractPolicy.MANUAL
+    if context.from_ is None or manual or fence(context) is not None:
+        return None
+    return (
+        f"{Reason.SESSIONS_UNPROVEN}: the contract step will wait for a person: {unproven_sessions(context)}"
+    )
+
+
+def login_lost(context: Context) -> tuple[Reason, str] | None:
+    """The last contract step fenced a login, and no Job of this upgrade would give it back before pods need it."""
+    s, fenced, migrations = context.s, context.s.status.fenced_login, context.migrations
+    if not fenced or (migrations is not None and migrations.logins is not None):
+        return None
+    forget = '{"status":{"fencedLogin":""}}'
+    return (
+        Reason.LOGIN_FENCED,
+        f"spec.migrations.logins: role {fenced} of colour {context.upgrade.to_colour} was fenced by the last contract "
+        "step, and the expand step of an upgrade gives it LOGIN again; keep spec.migrations with its logins, or, where "
+        f"{context.upgrade.to} does not log in with it: kubectl -n {s.namespace} patch cpr {s.name} "
+        f"--subresource=status --type=merge -p '{forget}'",
+    )
