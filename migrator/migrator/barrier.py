@@ -112,12 +112,12 @@ class Replicas:
         """Between two batches: until no replica is further behind than it may be."""
         if time.monotonic() - self._looked_at < _LAG_IS_FRESH_SECONDS:
             return
-        began = time.monotonic()
+        began, told = time.monotonic(), False
         while (slowest := self._furthest_behind(primary)) is not None:
-            waited = time.monotonic() - began
-            if waited > self.limits.replica_wait_seconds:
+            if time.monotonic() - began > self.limits.replica_wait_seconds:
                 raise slowest.stop(self.limits)
-            if waited < _POLL_SECONDS:
+            if not told:
+                told = True
                 log_line("info", "waiting for a replica", replica=slowest.name, lagBytes=slowest.bytes)
             time.sleep(_POLL_SECONDS)
         self._looked_at = time.monotonic()

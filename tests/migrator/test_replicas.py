@@ -165,6 +165,7 @@ def test_a_backfill_waits_for_a_standby_that_falls_behind(
     medium.settings |= {"MIGRATOR_MAX_LAG_BYTES": "20000", "MIGRATOR_PAUSE_MS": "5", **WAITS}
     if named:
         medium.settings["REPLICA_URL_1"] = url_there(medium, standby)
+    catch_up(medium, standby)
     order(standby, "SELECT pg_wal_replay_pause()")
     try:
         slow = medium.run("migrate", "1.0.0", "1.1.0")
@@ -230,6 +231,13 @@ def login_roles(plane: Plane, *roles: str) -> Iterator[tuple[str, ...]]:
     finally:
         for role in roles:
             plane.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def catch_up(plane: Plane, standby: Server) -> None:
+    """What is behind already has not even the database in which it is looked for."""
+    plane.execute("CHECKPOINT")
+    lsn = plane.value("SELECT pg_current_wal_lsn()")
+    wait_there(standby, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
 
 
 def url_there(plane: Plane, standby: Server) -> str:
