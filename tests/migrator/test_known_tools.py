@@ -1,7 +1,7 @@
 """Alembic and Django, really run by the runner: an upgrade there and back, and what their usual ways break.
 
 A process of either takes half a second of processor: what is not needed after every change is run by
-`make chaos-migrations`. Flyway was not run: see docs/verification.md.
+`make chaos-migrations`. For Flyway see test_flyway.py.
 """
 
 import io

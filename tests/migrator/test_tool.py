@@ -1,6 +1,6 @@
 """A tool of the application's own in place of SQL files: the ledger around it, its state, and what is refused.
 
-The tool is one of the tests' own (own_tool.py); test_known_tools.py runs Alembic and Django.
+The tool is one of the tests' own (own_tool.py); test_known_tools.py and test_flyway.py run known ones.
 """
 
 import io
