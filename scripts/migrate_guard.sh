@@ -27,7 +27,7 @@ refuse() { printf 'migrate_guard: refused: %s\n' "$*" >&2; exit 1; }
 again() { printf 'migrate_guard: %s\n' "$*" >&2; exit 2; }
 wrong() { printf 'migrate_guard: %s\n' "$*" >&2; usage >&2; exit 64; }
 
-verb='' release='' namespace='' offline='' upgrade='' from='' from_given='' to='' permit='' attempt='' ledger_line='' loss='' logins=''
+verb='' release='' namespace='' offline='' upgrade='' from='' from_given='' to='' permit='' attempt='' ledger_line='' kept_id='' loss='' logins=''
 kubectl=(kubectl --request-timeout=10s)
 more=()
 while [ $# -gt 0 ]; do
@@ -64,20 +64,23 @@ esac
 case $logins$verb in 1expand|1contract) ;; 1*) wrong "--login-idle and --login-serving belong to expand and contract" ;; esac
 
 # Prints, one a line: namespace, phase, version that serves, and id, from, to, attempt and phase of the step that is
-# under way, or of the contract step that was left for later; last the newest line of the ledger that is known.
+# under way, or of the contract step that was left for later; then the newest line of the ledger that is known, and the
+# upgrade whose expanded schema stays.
 # shellcheck disable=SC2016  # Python's, not the shell's
 FACTS='
 import json, sys
 item = json.load(sys.stdin)
 status = item.get("status") or {}
-step, pending = status.get("upgrade"), status.get("pendingContract")
+step, pending, kept = status.get("upgrade"), status.get("pendingContract"), status.get("pendingBackout")
 phase = status.get("phase", "")
-if step is None and pending is not None:
+if step is None and kept is not None and kept.get("state") == "Committed":
+    step, phase = kept, "BackingOut"
+elif step is None and pending is not None:
     step, phase = pending, "Contracting" if pending.get("state") == "Committed" else "contract left for later"
 step = step or {}
 facts = [item["metadata"]["namespace"], phase, status.get("activeVersion", ""), step.get("id", ""),
          step.get("from", ""), step.get("to", ""), step.get("attempt") or 1,
-         (status.get("migrations") or {}).get("ledgerLine") or 0]
+         (status.get("migrations") or {}).get("ledgerLine") or 0, (kept or {}).get("id") or "-"]
 print("\n".join(str(fact).replace("\n", " ") for fact in facts))
 '
 
@@ -91,7 +94,9 @@ read_release() {
   {
     read -r namespace; read -r phase; read -r active_version; read -r id
     read -r own_from; read -r own_to; read -r own_attempt; read -r ledger_line
+    read -r kept_id
   } <<<"$facts"
+  kept_id=${kept_id#-}
 }
 
 # A step out of its phase would work against the operator: it may be sending users to what the step takes away.
@@ -108,7 +113,10 @@ check_phase() {
   case $verb in
     contract) refuse "contract of $namespace/$release: it is in phase $phase and has not given up its way back;" \
       "approve it: kubectl -n $namespace annotate --overwrite $RESOURCE $release maestro-conductor.io/approve=${id:-ID}/contract" ;;
-    backout) refuse "backout of $namespace/$release: it is in phase $phase, users may be on the version that needs the" \
+    backout) [ -z "$kept_id" ] || refuse "backout of $namespace/$release: what $kept_id added stays, and nobody has" \
+      "approved that it is taken back: kubectl -n $namespace annotate --overwrite $RESOURCE $release" \
+      "maestro-conductor.io/approve=$kept_id/backout"
+      refuse "backout of $namespace/$release: it is in phase $phase, users may be on the version that needs the" \
       "new shape; give the upgrade up: kubectl -n $namespace annotate --overwrite $RESOURCE $release" \
       "maestro-conductor.io/abort=${id:-ID}" ;;
     *) refuse "$verb of $namespace/$release belongs to phase ${right% *}, it is in $phase; wait for it, or where no" \
@@ -126,7 +134,7 @@ else
   [ -z "$upgrade$from_given$to$permit" ] ||
     wrong "--upgrade, --from, --to and --permit are read from the release; say --offline to give them"
   read_release
-  if [ -z "$id" ] && [ "$verb" != status ]; then
+  if [ -z "$id$kept_id" ] && [ "$verb" != status ]; then
     refuse "no upgrade of $namespace/$release is under way (phase ${phase:-unknown}, ${active_version:-nothing} serves);" \
       "begin one with spec.version, or where no operator runs say --offline"
   fi

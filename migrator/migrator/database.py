@@ -121,12 +121,27 @@ def with_patience(
                 return work(connection)
         except CONTENTION as error:
             if tried == limits.tries:
-                raise patience_over(error, script, limits, timeout_ms) from error
+                raise patience_over(error, script, limits, timeout_ms, doubt=_in_doubt(connection)) from error
             tell_retry(script, tried, error)
             time.sleep(next(pauses))
         except psycopg.Error as error:
             raise stop_for(error, connection, script) from error
     raise AssertionError("tries is at least 1")
+
+
+def _in_doubt(connection: Connection[Any]) -> str:
+    """Two-phase transactions of this database: they hold their locks until somebody ends them, restarts included."""
+    row = connection.execute(
+        "SELECT gid, owner, count(*) OVER () FROM pg_prepared_xacts WHERE database = current_database()"
+        " ORDER BY prepared LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return ""
+    gid, owner, number = row
+    return (
+        f"; {number} prepared transaction(s) hold theirs until they are ended, the oldest is prepared transaction "
+        f"{gid!r} of {owner}: COMMIT PREPARED or ROLLBACK PREPARED {gid!r}"
+    )
 
 
 def backoffs(limits: Limits) -> Iterator[float]:
@@ -231,7 +246,13 @@ def _limit(connection: Connection[Any], lock_timeout_ms: int, statement_timeout_
 
 
 def patience_over(
-    error: psycopg.Error, script: Script, limits: Limits, timeout_ms: int, lock_timeout_ms: int | None = None
+    error: psycopg.Error,
+    script: Script,
+    limits: Limits,
+    timeout_ms: int,
+    lock_timeout_ms: int | None = None,
+    *,
+    doubt: str = "",
 ) -> TryAgain:
     """What is said when the last try ended like the others."""
     reason = Reason.LOCK_NOT_GRANTED
@@ -245,9 +266,7 @@ def patience_over(
     else:
         asked_ms = limits.lock_timeout_ms if lock_timeout_ms is None else lock_timeout_ms
         cause = f"a lock was not granted within {asked_ms} ms ({_one_line(_primary(error))})"
-        mend = (
-            "look for long transactions on the table (pg_stat_activity, oldest xact_start) and let them end"
-        )
+        mend = f"look for long transactions on the table (pg_stat_activity, oldest xact_start) and let them end{doubt}"
     return TryAgain(
         reason,
         f"{script.label}: {cause}, {limits.tries} times; nothing of it was applied",

@@ -138,6 +138,16 @@ def test_a_runner_that_is_not_there_is_worth_another_try(guard: Guard) -> None:
     assert "MIGRATOR names its command (no-such-runner)" in told.error
 
 
+def test_a_schema_that_stays_is_taken_back_where_that_was_approved(guard: Guard) -> None:
+    guard.plane.done("expand", "1.0.0", "1.1.0", upgrade="u7")
+    kept = {"id": "u7", "from": "1.0.0", "to": "1.1.0", "attempt": 1, "state": "Pending"}
+    guard.release(phase="Stable", activeVersion="1.0.0", pendingBackout=kept)
+    told = guard.run("backout", "mc", "-n", "prod")
+    assert (told.exit_code, "approve=u7/backout" in told.error) == (1, True), told
+    guard.release(phase="Stable", activeVersion="1.0.0", pendingBackout=kept | {"state": "Committed"})
+    assert guard.run("backout", "mc", "-n", "prod").answer["state"] == "backed-out"
+
+
 def test_login_roles_are_named_by_whoever_runs_it(guard: Guard) -> None:
     guard.plane.execute("CREATE ROLE guarded_blue LOGIN; CREATE ROLE guarded_green NOLOGIN")
     roles = ("--login-idle", "guarded_green", "--login-serving", "guarded_blue")

@@ -87,6 +87,8 @@ class Reason(StrEnum):
     ROLLBACK_TO = "RollbackTo"
     ROLLED_BACK = "RolledBack"
     EXPANDED_KEPT = "ExpandedKept"
+    BACKOUT_PENDING = "BackoutPending"
+    BACKED_OUT = "BackedOut"
     CONTRACT_COMMITTED = "ContractCommitted"
     UNKNOWN_REVISION = "UnknownRevision"
     COMMAND_REFUSED = "CommandRefused"

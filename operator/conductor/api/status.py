@@ -148,6 +148,8 @@ class UpgradeStatus(StatusModel):
     switched_back_at: Instant | None = None
     took_traffic: bool = False
     expanded: bool = False
+    #: A person let the backout lose the rows that it named.
+    accept_loss: bool = False
     migrator: Migrator | None = None
     #: How the active colour did before the expand step; none where nobody looked.
     active_before: Verdict | None = None
@@ -244,6 +246,21 @@ class PendingContract(StatusModel):
     message: Message = ""
 
 
+class PendingBackout(StatusModel):
+    """An expand step that stays after its upgrade was taken back. `Committed`: a person let it be taken back."""
+
+    id: Short
+    from_: Short = Field(default="", alias="from")
+    to: Short
+    image: Message
+    secret_name: Short
+    secret_key: Short
+    state: ContractState = ContractState.PENDING
+    attempt: int = 1
+    accept_loss: bool = False
+    message: Message = ""
+
+
 class OpenIntent(StatusModel):
     """The intent that has no outcome yet; its sequence is 0 while its receipt is folded."""
 
@@ -293,6 +310,7 @@ class ReleaseStatus(StatusModel):
     last_upgrade: LastUpgrade | None = None
     migrations: MigrationsStatus | None = None
     pending_contract: PendingContract | None = None
+    pending_backout: PendingBackout | None = None
     contracted_after: ContractedAfter | None = None
     #: The role that the last contract step fenced; the next upgrade's expand step gives it LOGIN again.
     fenced_login: Short = ""

@@ -16,7 +16,9 @@ DESCRIPTION = (
     "name only. `stay` and `keep-expanded` are ways out for an upgrade that is taken back and cannot go on."
 )
 AHEAD = ("switch", "contract")
-STEPS = (*AHEAD, "stay", "keep-expanded")
+STEPS = (*AHEAD, "stay", "keep-expanded", "backout", "accept-loss")
+#: What a release at rest lets one do about a schema that stays, by the state in which that is.
+OF_BACKOUT = {"Pending": "backout", "Failed": "accept-loss"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,9 @@ def what_waits(release: Release, step: str | None) -> tuple[Upgrade | Pending, s
                 f"{name}: the contract step of {pending.to_version} is left for later, and there is no way back after "
                 "it; to run it now, name it: contract"
             )
+    kept = release.kept_schema
+    if release.upgrade is None and kept is not None and step and step == OF_BACKOUT.get(kept.state):
+        return kept, step
     if release.upgrade is None:
         raise CommandError(f"nothing to approve: no upgrade of {name} is under way ({release.phase})")
     step = step or release.awaits_approval
@@ -59,6 +64,7 @@ def what_waits(release: Release, step: str | None) -> tuple[Upgrade | Pending, s
             f"{name} does not wait for an approval ({said}); to approve ahead of time, name the step: "
             f"{' or '.join(AHEAD)}"
         )
-    if step not in AHEAD and step != release.way_out:
+    loses = step == "accept-loss" and release.way_out == "keep-expanded"
+    if step not in AHEAD and step != release.way_out and not loses:
         raise CommandError(f"{step} is no way out of what {name} is in ({said}); look at `status`")
     return release.upgrade, step

@@ -41,6 +41,10 @@ def what_failed(release: Release) -> tuple[Upgrade | Pending, str, str]:
     if release.upgrade is None and pending is not None and release.reason == "ContractFailed":
         value = f"{pending.id}/contract/{pending.attempt}"
         return pending, value, f"asked for another attempt at contract (upgrade {pending.id})"
+    kept = release.kept_schema
+    if release.upgrade is None and kept is not None and release.reason == "BackoutFailed":
+        value = f"{kept.id}/backout/{kept.attempt}"
+        return kept, value, f"asked for another attempt at backout (upgrade {kept.id})"
     if release.upgrade is not None:
         verb = STUCK_VERBS.get(release.phase)
         if verb is None or not release.stalled:

@@ -81,7 +81,7 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Pending:
-    """A contract step that its upgrade left for later."""
+    """What an upgrade left for later: its contract step, or the taking back of its expand step."""
 
     id: str
     from_version: str
@@ -117,6 +117,7 @@ class Release:
     upgrade: Upgrade | None
     last: Upgrade | None
     pending: Pending | None
+    kept_schema: Pending | None
     reversions: int
     progress: Progress | None = None
 
@@ -261,6 +262,7 @@ def read_release(item: Mapping[str, Any]) -> Release:
         upgrade=read_upgrade(status.get("upgrade")),
         last=read_upgrade(status.get("lastUpgrade")),
         pending=read_pending(status.get("pendingContract")),
+        kept_schema=read_pending(status.get("pendingBackout")),
         reversions=int(traffic.get("reversions") or 0),
         progress=read_progress(status),
     )

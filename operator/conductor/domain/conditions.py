@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 from conductor.api.reasons import Reason
-from conductor.api.status import Condition, Phase, ReleaseStatus, Verdict, VerdictStatus, format_instant
+from conductor.api.status import (
+    Condition,
+    ContractState,
+    Phase,
+    ReleaseStatus,
+    Verdict,
+    VerdictStatus,
+    format_instant,
+)
 
 _WINDOW_OPEN = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 _MOVING = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.ROLLING_BACK})
@@ -126,6 +134,9 @@ def _migrations(status: ReleaseStatus) -> tuple[Literal["True", "False", "Unknow
     if status.pending_contract is not None:
         waits = status.reason == Reason.SESSIONS_UNPROVEN
         return "True", Reason.SESSIONS_UNPROVEN if waits else Reason.CONTRACT_PENDING
+    if status.pending_backout is not None:
+        failed = status.pending_backout.state is ContractState.FAILED
+        return "True", Reason.BACKOUT_FAILED if failed else Reason.BACKOUT_PENDING
     if status.migrations is None:
         return "True", "NotApplicable"
     return "True", status.migrations.state.capitalize() or "NotApplicable"

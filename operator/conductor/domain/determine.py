@@ -30,6 +30,7 @@ from conductor.domain.effects import (
 from conductor.domain.phases.bring_up import bringing_up
 from conductor.domain.phases.closing import closing
 from conductor.domain.phases.context import Context
+from conductor.domain.phases.deferred_backout import backout_asked_for, backout_at_rest, committed_backout
 from conductor.domain.phases.deferred_contract import asked_for, at_rest, committed
 from conductor.domain.phases.migration import contracting, expanding, migrating
 from conductor.domain.phases.preflight import is_hotfix, preflight, record
@@ -221,8 +222,8 @@ def _steady(s: Snapshot) -> Situation:
         return found
     if active is not None and (upkeep := _upkeep(s, active)) is not None:
         return upkeep
-    if (contract := committed(s)) is not None:
-        return contract
+    if (left := committed(s) or committed_backout(s)) is not None:
+        return left
     if s.spec is None:
         first = "; ".join(str(finding) for finding in s.findings[:5])
         return Rejecting(Reason.INVALID_SPEC, first)
@@ -243,13 +244,21 @@ def _steady(s: Snapshot) -> Situation:
             f"spec.rollbackTo: {wanted} is what was adopted, and its window is closed; take rollbackTo out, and bring "
             f"{version} back as a version of its own",
         )
-    if not s.spec.paused and (contract := asked_for(s, version)) is not None:
-        return contract
+    if not s.spec.paused and (asked := _left_and_asked_for(s, wanted, version)) is not None:
+        return asked
     if active is not None and wanted == active.hash:
         if objects := superfluous(s):
             return Acting(delete(s, objects), Reason.CLEANING_UP, "removing what former upgrades left")
-        return _unserved(s, active) or at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
+        still = at_rest(s) or backout_at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
+        return _unserved(s, active) or still
     return _something_new(s, active, wanted, version)
+
+
+def _left_and_asked_for(s: Snapshot, wanted: str, version: str) -> Situation | None:
+    """What a former upgrade left, where a person lets it be done now."""
+    given_up = wanted == s.status.failed_digest and not _try_again(s)
+    coming = "" if given_up or wanted == s.status.active_revision else version
+    return asked_for(s, version) or backout_asked_for(s, coming)
 
 
 def _unserved(s: Snapshot, active: Revision) -> Waiting | None:

@@ -117,6 +117,7 @@ def migration_job(
     *,
     until: datetime | None = None,
     logins: LoginPair | None = None,
+    accept_loss: bool = False,
 ) -> dict[str, Any]:
     """One attempt at one migration verb, bounded by its phase's deadline. Its answer is the termination message."""
     name = names.job_name(s.name, run.id, verb, run.attempt)
@@ -136,6 +137,7 @@ def migration_job(
     if verb == "contract":
         # The phase that asks for this Job was written before: it is the intent that ended the way back.
         arguments["--permit"] = f"{run.id}/contract"
+    flags = ["--accept-loss"] if accept_loss else []
     if logins is not None:
         arguments["--login-idle"] = logins.idle
         if logins.serving:
@@ -183,7 +185,7 @@ def migration_job(
                         {
                             "name": "migrator",
                             "image": migrations.image,
-                            "args": [verb, *(part for pair in arguments.items() for part in pair)],
+                            "args": [verb, *(part for pair in arguments.items() for part in pair), *flags],
                             "env": [*shown, *(_from_secret(migrations, *url) for url in urls.items())],
                             **({"ports": [_PROGRESS_PORT]} if shown else {}),
                             "terminationMessagePolicy": "File",

@@ -54,7 +54,13 @@ _WARNED = frozenset(
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
 _SERVES_WHAT_IS_ASKED_FOR = frozenset(
-    {Reason.STABLE, Reason.CONTRACT_PENDING, Reason.SESSIONS_UNPROVEN, Reason.ACTIVE_NOT_SERVING}
+    {
+        Reason.STABLE,
+        Reason.CONTRACT_PENDING,
+        Reason.SESSIONS_UNPROVEN,
+        Reason.BACKOUT_PENDING,
+        Reason.ACTIVE_NOT_SERVING,
+    }
 )
 _COMMANDS_LIMIT = 20
 
@@ -295,7 +301,7 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
         # It outlives what the next Job says.
         update |= {"contracted_after": after} if after is not None else {}
         update["migrations"] = migrations.model_copy(update={"contracted_after": None})
-    for key in ("schema_floor", "pending_contract", "fenced_login"):
+    for key in ("schema_floor", "pending_contract", "pending_backout", "fenced_login"):
         if key in changes:
             update[key] = changes.pop(key)
     serving = changes.pop("serving", None)

@@ -42,6 +42,6 @@ def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
 
 def _old_jobs(s: Snapshot) -> list[str]:
     """Migration Jobs whose evidence stands elsewhere by now; those of the last upgrade stay to be looked at."""
-    runs = (s.status.last_upgrade, s.status.pending_contract)
+    runs = (s.status.last_upgrade, s.status.pending_contract, s.status.pending_backout)
     kept = tuple(names.job_prefix(s.name, run.id) for run in runs if run is not None)
     return sorted(name for name in s.jobs if not name.startswith(kept))

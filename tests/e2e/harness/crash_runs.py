@@ -138,7 +138,11 @@ class Lane(Generic[S_co]):
 
         def at_rest() -> bool | None:
             status = self.story.release.status()
-            rests = not status.get("upgrade") and status["reason"] in ("Stable", "RolledBack")
+            rests = not status.get("upgrade") and status["reason"] in (
+                "Stable",
+                "RolledBack",
+                "BackoutPending",
+            )
             if not rests or not self._is_led(since):
                 quiet.clear()
                 return None

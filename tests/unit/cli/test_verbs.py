@@ -33,6 +33,7 @@ from .conftest import (
     waiting_for_approval,
     written,
 )
+from .kept_schemas import backout_failed_at_rest, schema_kept
 
 
 def carry_out(releases: StoredReleases, out: Terminal, *words: str) -> int:
@@ -52,6 +53,9 @@ def carry_out(releases: StoredReleases, out: Terminal, *words: str) -> int:
         (contracting, ("retry", "mc"), "retry", "u2-bbbbbbbbbb/contract/1"),
         (contract_pending, ("approve", "mc", "contract"), "approve", "u2-bbbbbbbbbb/contract"),
         (contract_failed_at_rest, ("retry", "mc"), "retry", "u2-bbbbbbbbbb/contract/2"),
+        (schema_kept, ("approve", "mc", "backout"), "approve", "u2-bbbbbbbbbb/backout"),
+        (backout_failed_at_rest, ("approve", "mc", "accept-loss"), "approve", "u2-bbbbbbbbbb/accept-loss"),
+        (backout_failed_at_rest, ("retry", "mc"), "retry", "u2-bbbbbbbbbb/backout/2"),
         (target_not_ready, ("approve", "mc", "stay"), "approve", "u2-bbbbbbbbbb/stay"),
         (disputed, ("retry", "mc"), "retry", "u2-bbbbbbbbbb/traffic/2"),
     ],
@@ -81,6 +85,8 @@ def test_a_command_is_an_annotation_bound_to_the_upgrade(
             "there is no way back after it; to run it now, name it: contract",
         ),
         (contract_pending, ("approve", "mc", "switch"), "left for later"),
+        (schema_kept, ("approve", "mc", "accept-loss"), "nothing to approve"),
+        (soaking, ("approve", "mc", "accept-loss"), "accept-loss is no way out of what prod/mc is in"),
         (soaking, ("approve", "mc", "stay"), "stay is no way out of what prod/mc is in"),
         (stable, ("retry", "mc"), "no upgrade of prod/mc has failed"),
         (soaking, ("retry", "mc"), "is under way (Soaking)"),

@@ -7,11 +7,13 @@ from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import ApiError, Object
 from conductor.api import names
+from conductor.api.reasons import Reason
 from conductor.api.receipts import Link, read
-from conductor.api.status import ReceiptsStatus
+from conductor.api.status import Phase, ReceiptsStatus
 from conductor.domain.chain import Chain, Entry, verify
 from conductor.domain.decide import Decision, decide
 from conductor.domain.effects import Effect
+from conductor.domain.plan import Plan
 from conductor.domain.snapshot import Snapshot
 from conductor.effects.announce import announce
 from conductor.effects.make import make
@@ -75,3 +77,10 @@ def chain_of(
         return verify(name, uid, entries, reader=_read_once)
     head = Link(receipts.sequence, receipts.hash)
     return verify(name, uid, entries, receipts.outbox, head, reader=_read_once)
+
+
+def busy(decided: Plan) -> bool:
+    """Whether something is under way that ends by itself."""
+    status = decided.status
+    at_rest = status.phase is Phase.CONTRACTING or status.reason == Reason.RUNNING_JOB
+    return decided.again or status.upgrade is not None or at_rest

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, component_of, node_sample, revision_of
-from tests.unit.domain.process import OperatorDiedError, Process, chain_of
+from tests.unit.domain.process import OperatorDiedError, Process, busy, chain_of
 from tests.unit.domain.surroundings import BEGIN, Clock, Inline, Models
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
@@ -287,12 +287,7 @@ class Story:
         quiet = 0
         for _ in range(_MOST_TURNS):
             decided = self.turn()
-            busy = decided is not None and (
-                decided.again
-                or decided.status.upgrade is not None
-                or decided.status.phase is Phase.CONTRACTING
-            )
-            quiet = 0 if busy else quiet + 1
+            quiet = 0 if decided is not None and busy(decided) else quiet + 1
             if quiet >= 2:
                 return self
         raise AssertionError("never settled; last lines:\n" + "\n".join(self.log[-15:]))

@@ -62,11 +62,14 @@ def attend(
     until: datetime | None = None,
     changes: dict[str, Any] | None = None,
     logins: LoginPair | None = None,
+    accept_loss: bool = False,
 ) -> Acting | Waiting | None:
     """Start the Job or wait for it; None once it ended. A Job that cannot start is a stalled wait."""
     job = job_of(s, run, verb)
     if job is None:
-        manifest = migration_job(s, run, migrations, verb, until=until, logins=logins)
+        manifest = migration_job(
+            s, run, migrations, verb, until=until, logins=logins, accept_loss=accept_loss
+        )
         name = manifest["metadata"]["name"]
         return Acting(CreateObject(manifest), Reason.RUNNING_JOB, f"starting Job {name}", changes or {})
     if job.ended or _lost(s, job):

@@ -1,5 +1,6 @@
 """Expanding, Migrating and Contracting, and taking an expand step back: one Job per attempt."""
 
+from dataclasses import replace
 from typing import Any
 
 from conductor.api import names
@@ -9,6 +10,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.logins import LoginPair, to_open
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval
+from conductor.domain.phases.deferred_backout import ACCEPT_LOSS, loss, taken_up
 from conductor.domain.phases.deferred_contract import first
 from conductor.domain.phases.expanded import before_expanding, hurt_by_expanding
 from conductor.domain.phases.jobs import (
@@ -57,11 +59,12 @@ def expanding(context: Context) -> Situation:
             f"spec.migrations: the expand step failed, nothing of {context.upgrade.to} runs ({outcome.message})",
             Outcome.REFUSED,
         )
-    changes: dict[str, Any] = {"migrations": outcome.status}
+    changes: dict[str, Any] = {"migrations": outcome.status, **taken_up(context)}
     if opened is not None:
         changes["fenced_login"] = ""
     if outcome.status.state == "not-applicable":
         changes["expanded"] = False
+        changes.pop("pending_backout", None)
     elif (hurt := hurt_by_expanding(context)) is not None:
         return hurt
     elif context.s.status.pending_contract is not None:
@@ -165,7 +168,7 @@ def back_out_schema(context: Context) -> Situation | None:
     if never_connected(s, upgrade, "expand"):
         said = "the expand step never had a connection to the database: there is nothing to take back"
         return Advancing(Phase.BACKING_OUT, Reason.CLEANING_UP, said, {"expanded": False})
-    pending = _attend(context, "backout")
+    pending = _attend(context, "backout", accept_loss=upgrade.accept_loss)
     if pending is not None and not (isinstance(pending, Waiting) and pending.stalled):
         return pending
     outcome = _read(context, "backout")
@@ -175,13 +178,20 @@ def back_out_schema(context: Context) -> Situation | None:
         return _again(context, Reason.CLEANING_UP, outcome.message)
     if pending is None and _retried(context, "backout"):
         return _next_attempt(context, Reason.CLEANING_UP, "trying the backout step again")
+    if pending is None and context.approved(ACCEPT_LOSS) and not upgrade.accept_loss:
+        allowed = _next_attempt(
+            context, Reason.CLEANING_UP, "trying the backout step again, rows may be lost"
+        )
+        return replace(allowed, changes={**allowed.changes, "accept_loss": True})
+    said = pending.message if isinstance(pending, Waiting) else outcome.message
+    said += loss(s, upgrade.id, upgrade.to, outcome.status.divergence)
     retry = (
         "" if pending else f", then annotate {names.ANNOTATION_RETRY}={upgrade.id}/backout/{upgrade.attempt}"
     )
     return Waiting(
         Reason.BACKOUT_FAILED,
         f"spec.migrations: the backout step failed, {upgrade.from_} serves and what the expand step added may still "
-        f"be there ({pending.message if isinstance(pending, Waiting) else outcome.message}); mend it{retry}; or let "
+        f"be there ({said}); mend it{retry}; or let "
         f"the expanded schema stay: {approval(s, upgrade.id, KEEP_EXPANDED)}",
         stalled=True,
     )
@@ -201,12 +211,20 @@ def _attend(
     changes: dict[str, Any] | None = None,
     *,
     logins: LoginPair | None = None,
+    accept_loss: bool = False,
 ) -> Acting | Waiting | None:
     if context.migrations is None:
         return None
     until = context.upgrade.deadline
     return attend(
-        context.s, context.upgrade, context.migrations, verb, until=until, changes=changes, logins=logins
+        context.s,
+        context.upgrade,
+        context.migrations,
+        verb,
+        until=until,
+        changes=changes,
+        logins=logins,
+        accept_loss=accept_loss,
     )
 
 

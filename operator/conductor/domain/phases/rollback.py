@@ -13,6 +13,7 @@ from conductor.api.status import Outcome, Phase
 from conductor.domain.dispute import put_back
 from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval
+from conductor.domain.phases.deferred_backout import how_to_take_back, left_standing
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.standby import edited
@@ -120,7 +121,11 @@ def _end(context: Context) -> Ending:
     message = failure.message if failure else "the upgrade was taken back"
     if expanded_kept(context):
         why = f"{context.to.version} may have written" if context.upgrade.took_traffic else "it was approved"
-        message += f" ({Reason.EXPANDED_KEPT}: {why}, so the expanded schema stays; both versions work on it)"
+        how = how_to_take_back(context.s, context.upgrade.id, context.to.version)
+        message += (
+            f" ({Reason.EXPANDED_KEPT}: {why}, so the expanded schema stays; both versions work on it; {how})"
+        )
+        return Ending(outcome, reason, message, {"pending_backout": left_standing(context)})
     return Ending(outcome, reason, message)
 
 
