@@ -9,7 +9,7 @@ from tests.model.world import ABSENT, ASTRAY, PROVEN, WIDE, Cluster, Health, rea
 from tests.unit.domain.invariants import BACK, FORWARD, NEVER_BACK
 
 from conductor.api.reasons import Reason
-from conductor.api.status import Outcome, Phase, Verdict
+from conductor.api.status import ContractState, Outcome, Phase, Verdict
 from conductor.domain import determine as deciding
 from conductor.domain import plan as planning
 from conductor.domain.phases.migration import KEEP_EXPANDED
@@ -40,6 +40,7 @@ class DecisionPromises:
         self._forward_by_proof_alone(cluster, thought)
         self._mixed_pairs_are_mended(cluster, thought)
         self._expansion_is_taken_back(cluster, thought)
+        _backout_by_a_persons_word(cluster, thought)
         if thought.decision.settled.startswith(("Stable", "Stalled: RolledBack")):
             self._rest_means_served(cluster)
 
@@ -106,6 +107,18 @@ class DecisionPromises:
         kept = KEEP_EXPANDED in dict(cluster.notes).get("approve", "")
         if upgrade.from_revision and jobs.get("backout") != "well" and not kept:
             raise BrokenPromiseError(5, "an expand step was made, and nothing takes it back")
+
+
+def _backout_by_a_persons_word(cluster: Cluster, thought: Thought) -> None:
+    """Once users may have met the new version, what was added to the schema goes only where somebody says so."""
+    before, after = thought.snapshot.status.pending_backout, thought.plan.status.pending_backout
+    if after is None or after.state is not ContractState.COMMITTED:
+        return
+    if before is None:
+        raise BrokenPromiseError(5, "a schema that stays is to be taken back without having been told")
+    said = dict(cluster.notes)
+    if before.state is ContractState.PENDING and f"{after.id}/backout" not in said.get("approve", ""):
+        raise BrokenPromiseError(5, "a schema that stayed is taken back, and nobody said so")
 
 
 def _phases_in_order(thought: Thought) -> None:

@@ -213,6 +213,10 @@ class Environment:
         if pending is not None:
             wanted.append(("approve", f"{pending.id}/contract"))
             wanted.append(("retry", f"{pending.id}/contract/{pending.attempt}"))
+        left = status.pending_backout
+        if left is not None:
+            wanted.append(("approve", f"{left.id}/backout"))
+            wanted.append(("retry", f"{left.id}/backout/{left.attempt}"))
         for command, value in wanted:
             if (command, value) not in cluster.notes:
                 yield f"a person annotates {command}={value}", noted(cluster, command, value), _RELEASE_MOVED

@@ -26,6 +26,7 @@ from conductor.domain.phases import (
     bring_up,
     closing,
     context,
+    deferred_backout,
     jobs,
     migration,
     preflight,
@@ -61,6 +62,10 @@ def _small(**allowed: int) -> Bounds:
 
 def _of(module: Any, name: str, new: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch.object(module, name, new)
+
+
+def _always(*_args: Any, **_kwargs: Any) -> bool:
+    return True
 
 
 def _never(*_args: Any, **_kwargs: Any) -> None:
@@ -236,6 +241,12 @@ MUTANTS: tuple[Mutant, ...] = (
         4,
         replace(_small(command=1), migrations="AfterSoak"),
         _of(determine, "_change_of_mind", _commands_to_the_last),
+    ),
+    Mutant(
+        "takes back a schema that stayed, and nobody said so",
+        5,
+        replace(_small(command=1), migrations="AfterSoak"),
+        _of(deferred_backout, "approved", _always),
     ),
     Mutant("names no intent", 5, _small(), _of(plan, "Intent", _never)),
     Mutant(

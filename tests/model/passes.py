@@ -41,6 +41,8 @@ _JUDGED = frozenset({Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING, Phase.SOAK
 _AT_REST = {
     Reason.STABLE: "Stable",
     Reason.CONTRACT_PENDING: "Stable, a contract step pending",
+    Reason.SESSIONS_UNPROVEN: "Stable, a contract step pending",
+    Reason.BACKOUT_PENDING: "Stable, an expanded schema stays",
     Reason.ACTIVE_NOT_SERVING: "Stable, and said not to serve",
 }
 _LOSING_HEARS = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})

@@ -101,6 +101,7 @@ def _canonical(status: ReleaseStatus) -> ReleaseStatus:
             "last_upgrade": _last(status.last_upgrade) if status.last_upgrade else None,
             "migrations": _wordless(status.migrations),
             "pending_contract": _wordless(status.pending_contract),
+            "pending_backout": _wordless(status.pending_backout),
         }
     )
 

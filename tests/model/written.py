@@ -49,6 +49,7 @@ class WritePromises:
         self._last_pod_stays(before, after, hand.moved if hand is not None else frozenset())
         _foreign_is_left_alone(before, after)
         self._contract_after_its_intent(before, write)
+        self._backout_after_its_intent(before, write)
         if outcome.result != MADE:
             return
         self._losing_pods_are_silent(before, write, hand)
@@ -150,6 +151,19 @@ class WritePromises:
         former = self._operator.letter(upgrade.from_revision)
         if contracts and any(item[1] == former for item in write.items):
             raise BrokenPromiseError(4, "traffic goes back after the contract step began")
+
+    def _backout_after_its_intent(self, before: Cluster, write: Write) -> None:
+        """Once users may have met the new version, what was added to the schema goes only where somebody says so."""
+        status = self._operator.status(before)
+        name = write.items[0][0]
+        if write.kind != "job" or "-backout-" not in name:
+            return
+        left, upgrade = status.pending_backout, status.upgrade
+        if upgrade is not None and upgrade.id in name:
+            if upgrade.took_traffic:
+                raise BrokenPromiseError(5, "a schema that users may have written to is taken back by itself")
+        elif left is None or left.state is not ContractState.COMMITTED or left.id not in name:
+            raise BrokenPromiseError(5, "a backout Job is made at rest, its intent is not written")
 
     def _switched_as_one(self, before: Cluster, after: Cluster) -> None:
         selected = {after.services[index].selects for index in self._operator.plane.served}
