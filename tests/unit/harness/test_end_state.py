@@ -112,3 +112,13 @@ def test_the_colour_of_the_first_install_has_no_role() -> None:
 def test_a_version_that_begins_like_another_keeps_its_role() -> None:
     both = roles(A, "blue", ("1.2.1", "1.2.1-slow")).applied({"from": "1.2.1", "to": "mc:1.2.1-slow"})
     assert both == {"from": "<from-version>", "to": "mc:<to-version>"}
+
+
+def test_where_the_log_stood_before_a_contract_step_is_each_run_s_own() -> None:
+    def run(lsn: str, sessions: str) -> Any:
+        after = {"lsn": lsn, "at": "2026-01-01T00:00:00Z", "sessions": sessions, "pitr": "unverified"}
+        return shown(A, ("blue", "green"), 3, contractedAfter=after)
+
+    assert list(differences(run("0/1", "proven"), run("0/2", "proven"))) == []
+    [told] = differences(run("0/1", "proven"), run("0/1", "unproven"))
+    assert told.startswith("status.contractedAfter.sessions")
