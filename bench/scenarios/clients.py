@@ -39,7 +39,7 @@ _UPDATE = {
 }
 _READ = "SELECT id, tenant, name, state, created_at FROM executions WHERE id = $1"
 _LIST = "SELECT id, name, state FROM executions WHERE tenant = $1 ORDER BY created_at DESC LIMIT 20"
-_REPORT = "SELECT count(*) FROM (SELECT state FROM executions LIMIT 1000) AS some"
+_REPORT = "SELECT count(*) FROM (SELECT state FROM executions LIMIT 1000) AS some_rows"
 _NEXT = """
 SELECT id FROM executions WHERE id > (
     SELECT cursor::uuid FROM maestro_conductor.events WHERE event = 'batch' ORDER BY seq DESC LIMIT 1
@@ -156,7 +156,8 @@ class _Work:
     async def report(self, connection: asyncpg.Connection) -> None:
         """Long transactions are what a request for a strong lock waits behind, and others behind that."""
         while True:
-            with suppress(asyncpg.PostgresError):
+            # A standby may end it for what it has to replay; nothing else may go wrong unseen.
+            with suppress(asyncpg.QueryCanceledError, asyncpg.SerializationError):
                 await connection.execute(f"SET application_name = '{REPORT}'")
                 async with connection.transaction():
                     await connection.fetch(_REPORT)
@@ -166,7 +167,8 @@ class _Work:
     async def chase(self, connection: asyncpg.Connection) -> None:
         while True:
             await asyncio.sleep(_CHASE_SECONDS)
-            with suppress(asyncpg.PostgresError):
+            # Before the runner's first step there is no ledger.
+            with suppress(asyncpg.UndefinedTableError):
                 self.near = [row["id"] for row in await connection.fetch(_NEXT)]
 
     async def pulse(self) -> None:
