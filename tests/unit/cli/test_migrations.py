@@ -11,6 +11,7 @@ from conductor.cli import main, migrations
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.story
 def test_it_gives_the_runner_s_exit_code_and_needs_no_cluster(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def test_both_versions_live_on_the_expanded_schema_before_and_after_the_backfill
     run(scenario())
 
 
+@pytest.mark.story
 def test_the_new_version_does_not_notice_the_contract_step(plane: Plane) -> None:
     async def scenario() -> None:
         plane.step("1.1.0", "expand")

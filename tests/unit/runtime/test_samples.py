@@ -50,6 +50,7 @@ def question(url: str) -> Needs:
     return Needs(health=HealthQuestion(url, "r1", "", "", ""))
 
 
+@pytest.mark.story
 def test_the_others_get_their_samples(prometheus: ThreePrometheuses) -> None:
     told: list[Key] = []
     twice = threading.Event()
