@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -76,6 +77,15 @@ class Plane:
         with redirect_stdout(output), redirect_stderr(output):
             code = main(self._arguments(verb, source, target, more), environment)
         return _outcome(code, environment, output.getvalue())
+
+    def of_plain_owner(self, role: str) -> "Plane":
+        """The same database for a new role that has no right on the server but to make its own tables there."""
+        self.execute(f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+        name = self.value("SELECT current_database()")
+        self.execute(f"GRANT ALL ON DATABASE {name} TO {role}; GRANT ALL ON SCHEMA public TO {role}")
+        there = urlsplit(self.url)
+        netloc = f"{role}:{role}@{there.hostname}:{there.port}"
+        return Plane(there._replace(netloc=netloc).geturl(), self.folder)
 
     def done(self, verb: str, source: str, target: str, **more: str) -> dict[str, Any]:
         """The answer of a run that has to go well."""

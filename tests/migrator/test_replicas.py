@@ -181,10 +181,7 @@ def test_a_backfill_waits_for_a_standby_that_falls_behind(
 def test_lag_that_this_role_may_not_see_is_unknown_and_not_zero(
     blank: Plane, server: Server, standby: Server
 ) -> None:
-    blank.execute("DROP ROLE IF EXISTS plain_owner; CREATE ROLE plain_owner LOGIN PASSWORD 'plain'")
-    name = blank.value("SELECT current_database()")
-    blank.execute(f"GRANT ALL ON DATABASE {name} TO plain_owner; GRANT ALL ON SCHEMA public TO plain_owner")
-    plain = Plane(f"postgresql://plain_owner:plain@127.0.0.1:{server.port}/{name}", blank.folder)
+    plain = blank.of_plain_owner("plain_owner")
     plain.write_files(
         {
             "1.0.0/expand.sql": "CREATE TABLE t AS SELECT n, false AS done FROM generate_series(1, 3) AS n",

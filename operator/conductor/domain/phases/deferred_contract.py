@@ -13,6 +13,7 @@ from conductor.api.status import ContractState, Outcome, PendingContract, Phase
 from conductor.domain.logins import LoginPair, declared, role_of, to_fence, unproven
 from conductor.domain.phases.context import Context, approval, approved
 from conductor.domain.phases.jobs import JobOutcome, attend, job_of, read, worth_another
+from conductor.domain.phases.sessions import word_awaited
 from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
@@ -241,14 +242,8 @@ def _goes_first(context: Context, pending: PendingContract) -> bool:
 def _attend(s: Snapshot, pending: PendingContract) -> Acting | Waiting | Advancing | JobOutcome:
     """The Job of the present attempt: what to do about it, or how it ended for good."""
     cut_off = fence(s, pending)
-    started = job_of(s, pending, "contract") is not None
-    if cut_off is None and not started and not approved(s, pending.id, "contract"):
-        return Waiting(
-            Reason.SESSIONS_UNPROVEN,
-            f"spec.migrations.logins: {sessions_unproven(s, pending)}; then: {approval(s, pending.id, 'contract')}, or "
-            "put logins back",
-            stalled=True,
-        )
+    if (word := word_awaited(s, pending, cut_off, sessions_unproven(s, pending))) is not None:
+        return word
     if (move := attend(s, pending, _migrations(s, pending), "contract", logins=cut_off)) is not None:
         return move
     outcome = read(job_of(s, pending, "contract"), "contract")

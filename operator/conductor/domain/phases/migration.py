@@ -25,7 +25,13 @@ from conductor.domain.phases.jobs import (
     worth_another,
 )
 from conductor.domain.phases.progress import with_progress
-from conductor.domain.phases.sessions import fence, login_lost, unproven_sessions, waits_for_a_person
+from conductor.domain.phases.sessions import (
+    fence,
+    login_lost,
+    unproven_sessions,
+    waits_for_a_person,
+    word_awaited,
+)
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.versioned import delete
 
@@ -120,14 +126,8 @@ def contract_due(context: Context) -> bool:
 def contracting(context: Context) -> Situation:
     """Forward only: the phase itself is the intent that closed the rollback window."""
     cut_off = fence(context)
-    started = job_of(context.s, context.upgrade, "contract") is not None
-    if cut_off is None and not started and not context.approved("contract"):
-        return Waiting(
-            Reason.SESSIONS_UNPROVEN,
-            f"spec.migrations.logins: {unproven_sessions(context)}; then: "
-            f"{approval(context.s, context.upgrade.id, 'contract')}, or put logins back",
-            stalled=True,
-        )
+    if (word := word_awaited(context.s, context.upgrade, cut_off, unproven_sessions(context))) is not None:
+        return word
     if (pending := _attend(context, "contract", logins=cut_off)) is not None:
         return pending
     outcome = _read(context, "contract")

@@ -3,7 +3,11 @@
 from conductor.api.reasons import Reason
 from conductor.api.spec import ContractPolicy
 from conductor.domain.logins import LoginPair, to_fence, unproven
-from conductor.domain.phases.context import Context
+from conductor.domain.manifests import Run
+from conductor.domain.phases.context import Context, approval, approved
+from conductor.domain.phases.jobs import job_of
+from conductor.domain.situation import Waiting
+from conductor.domain.snapshot import Snapshot
 
 
 def fence(context: Context) -> LoginPair | None:
@@ -23,6 +27,17 @@ def waits_for_a_person(context: Context) -> str | None:
         return None
     return (
         f"{Reason.SESSIONS_UNPROVEN}: the contract step will wait for a person: {unproven_sessions(context)}"
+    )
+
+
+def word_awaited(s: Snapshot, run: Run, cut_off: LoginPair | None, why: str) -> Waiting | None:
+    """Before the contract Job's first attempt, where nothing proves that the old version is gone: a person's word."""
+    if cut_off is not None or job_of(s, run, "contract") is not None or approved(s, run.id, "contract"):
+        return None
+    return Waiting(
+        Reason.SESSIONS_UNPROVEN,
+        f"spec.migrations.logins: {why}; then: {approval(s, run.id, 'contract')}, or put logins back",
+        stalled=True,
     )
 
 
