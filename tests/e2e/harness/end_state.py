@@ -21,6 +21,8 @@ LABEL_UPGRADE = "maestro-conductor.io/upgrade"
 #: Makes each telling's pods others than the one's before, so that it is an upgrade at all.
 TELLING = "telling"
 EPOCH = "maestro-conductor.io/epoch"
+DIGEST = "maestro-conductor.io/digest"
+LEDGER_LINE = "--ledger-line"
 DEPLOYMENT_REVISION = "deployment.kubernetes.io/revision"
 KINDS = ("Service", "Deployment", "ControllerRevision", "ConfigMap", "Job")
 _NOT_COMPARED = frozenset(
@@ -106,7 +108,10 @@ def normalised(kind: str, obj: Object) -> Json:
         (container,) = spec["template"]["spec"]["containers"]
         conditions = (obj.get("status") or {}).get("conditions") or []
         ended = sorted(item["type"] for item in conditions if item["status"] == "True")
-        kept |= {"labels": _own(kept["labels"]), "args": container.get("args"), "ended": ended}
+        # The digest stands for image and arguments, and these name the line at which the ledger then stood.
+        annotations.pop(DIGEST, None)
+        kept |= {"labels": _own(kept["labels"]), "image": container["image"], "ended": ended}
+        kept["args"] = _without_line(container.get("args") or [])
     else:
         kept |= {key: obj[key] for key in ("data", "immutable") if key in obj}
     found: Json = _without_telling(kept)
@@ -121,6 +126,10 @@ def _without_telling(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_telling(item) for item in value]
     return value
+
+
+def _without_line(args: list[str]) -> list[str]:
+    return [arg for before, arg in zip(["", *args], args, strict=False) if LEDGER_LINE not in (before, arg)]
 
 
 def _own(labels: Mapping[str, str]) -> Json:
@@ -148,6 +157,10 @@ def normalised_status(status: Json) -> Json:
     migrations = kept.get("migrations")
     if migrations is not None:
         migrations.pop("message", None)
+        # How long the ledger is and how many rows its users wrote is each run's own; that none is left is not.
+        migrations.pop("ledgerLine", None)
+        done, total = migrations.pop("rowsDone", None) or 0, migrations.pop("rowsTotal", None) or 0
+        migrations["allRowsDone"] = done >= total
     after = kept.get("contractedAfter")
     if after is not None:
         # Where the log stood is each run's own.

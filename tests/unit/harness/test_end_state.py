@@ -122,3 +122,34 @@ def test_where_the_log_stood_before_a_contract_step_is_each_run_s_own() -> None:
     assert list(differences(run("0/1", "proven"), run("0/2", "proven"))) == []
     [told] = differences(run("0/1", "proven"), run("0/1", "unproven"))
     assert told.startswith("status.contractedAfter.sessions")
+
+
+def job(line: int, image: str = "mc-migrations:1.1.0", attempt: int = 1) -> dict[str, Any]:
+    args = ["migrate", "--attempt", str(attempt), "--ledger-line", str(line), "--to", "1.1.0"]
+    return {
+        "metadata": {
+            "name": "mc-u1-migrate-1",
+            "annotations": {"maestro-conductor.io/digest": f"digest-of-{line}-{image}"},
+        },
+        "spec": {"template": {"spec": {"containers": [{"image": image, "args": args}]}}},
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]},
+    }
+
+
+def test_how_long_the_ledger_was_is_each_run_s_own() -> None:
+    assert list(differences(normalised("Job", job(6)), normalised("Job", job(14)))) == []
+
+
+@pytest.mark.parametrize("other", [job(6, image="mc-migrations:1.0.0"), job(6, attempt=2)])
+def test_a_job_of_another_image_or_attempt_is_told_apart(other: dict[str, Any]) -> None:
+    assert len(list(differences(normalised("Job", job(6)), normalised("Job", other)))) == 1
+
+
+@pytest.mark.parametrize(("done", "differ"), [(2065, 0), (2064, 1)])
+def test_how_many_rows_were_done_does_not_count_but_that_all_were(done: int, differ: int) -> None:
+    def end(line: int, done: int, total: int) -> dict[str, Any]:
+        return normalised_status(
+            {"migrations": {"state": "migrated", "ledgerLine": line, "rowsDone": done, "rowsTotal": total}}
+        )
+
+    assert len(list(differences(end(19, 3229, 3229), end(10, done, 2065)))) == differ
