@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mc.edition import Handler
 
 RATING_SECONDS = 0.05
-LONGEST_WAIT_SECONDS = 1.2
+LONGEST_WAIT_SECONDS = 1.0
 
 
 class UsageMeter:
