@@ -320,12 +320,16 @@ class FaultProxy:
         await response.prepare(request)
         watch = _Watch(request, response)
         self._watches[id(watch)] = watch
+        begun = b""
         try:
             async for chunk in answer.content.iter_any():
                 if not watch.live:
                     await self._back.wait()
                     break
-                await response.write(chunk)
+                # Whole lines only: a server whose watch ends, or expires, does not end it within an object.
+                whole, newline, begun = (begun + chunk).rpartition(b"\n")
+                if newline:
+                    await response.write(whole + newline)
         except (aiohttp.ClientError, ConnectionError):
             # Either end may go at any time; the other one is told by the end of the stream.
             _abort(request)
