@@ -114,6 +114,14 @@ chaos: bench-ready ## kill the operator at every write, and every fault of docs/
 chaos-migrations: venv ## kill the migration runner, its backend and the database at every line of the ledger
 	@$(PY) -m pytest tests/migrator -m "chaos and not java" --durations=5
 
+.PHONY: chaos-ledger
+chaos-ledger: bench-ready ## kill operator, Job pod, backend and database at every line of the ledger, in the cluster (KILLS="--lanes 3 --victim pod")
+	@scripts/cluster.sh exec python bench/kill_migrations.py --docs --json bench/results/kill-migrations.json $(KILLS)
+
+.PHONY: test-postgres-versions
+test-postgres-versions: venv ## run tests/migrator with PostgreSQL 14, 16 and 17; needs Maven (POSTGRES="--only 16 -k logins")
+	@$(PY) scripts/postgres_versions.py $(POSTGRES)
+
 .PHONY: test-flyway
 test-flyway: venv ## move a database by Flyway under the migration runner; needs Java and Maven
 	@$(PY) -m pytest tests/migrator/test_flyway.py

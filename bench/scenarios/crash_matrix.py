@@ -109,11 +109,11 @@ def tasks_of(story: str, points: Sequence[str], *, single: re.Pattern[str] | Non
     return storms + [Task(story, point, side) for point in chosen for side in SIDES]
 
 
-def key_of(folders: Iterable[Path]) -> str:
+def key_of(folders: Iterable[Path], *, suffixes: Sequence[str] = (".py",)) -> str:
     """Short digest of the code that is tested and of that which tests it: other code, other matrix."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

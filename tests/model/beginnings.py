@@ -1,5 +1,6 @@
 """Where paths begin, and where a path comes to when nobody disturbs it any more."""
 
+from tests.model import legacy
 from tests.model.bounds import DISTURBANCES
 from tests.model.broken import BrokenPromiseError
 from tests.model.environment import HOURS_PASS, SECONDS_PASS
@@ -12,13 +13,17 @@ _FAIR_STEPS = 2000
 
 
 def beginning(moves: Moves) -> World:
-    """The installed version at rest, and people who ask for another one; or nothing but the release."""
+    """The installed version at rest, and people who ask for another one; or nothing but the release, and what is to
+    be adopted by it.
+    """
     bounds, statuses = moves.operator.bounds, moves.operator.statuses
     nothing = Service(selects=ASTRAY, listed=ASTRAY, routed=ASTRAY, ours=False)
     services = tuple(nothing if bounds.foreign and part.served else Service() for part in bounds.parts)
     status = statuses.number(ReleaseStatus(epoch=1))
     spent = (0,) * len(DISTURBANCES)
-    first = World(Cluster(bounds.installed or bounds.asked, (), status, "", (), services), None, spent)
+    workloads = legacy.workloads(bounds) if bounds.legacy else ()
+    services = legacy.services(bounds) if bounds.legacy else services
+    first = World(Cluster(bounds.installed or bounds.asked, (), status, "", workloads, services), None, spent)
     if not bounds.installed:
         return first
     installed = fairly(moves, first)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.model.world import Health
+from tests.model.world import LEGACY, Health
 
 #: Everything that the environment may do against us; each costs one of its kind on a path.
 POD, HEALTH, JOB, SPEC, COMMAND, DIVERT, LEADER, CRASH, HALF, STALE = (
@@ -21,6 +21,9 @@ POD, HEALTH, JOB, SPEC, COMMAND, DIVERT, LEADER, CRASH, HALF, STALE = (
 DISTURBANCES = (POD, HEALTH, JOB, SPEC, COMMAND, DIVERT, LEADER, CRASH, HALF, STALE)
 
 
+_VERSIONS = {LEGACY: "0.9.0", "A": "1.0.0", "B": "1.1.0", "C": "1.2.0"}
+
+
 @dataclass(frozen=True)
 class Part:
     """One component: behind a Service of its own, or a worker that is handed over."""
@@ -35,8 +38,8 @@ class Part:
 class Bounds:
     """One bounded configuration of the model.
 
-    `wishes` are the specs that people may ask for: a letter is a version, `p` after it means paused, `>A` that
-    `rollbackTo` names A, and X is a spec that cannot be read.
+    `wishes` are the specs that people may ask for: a letter is a version, `p` after it means paused, `n` that what
+    runs is not to be adopted, `>A` that `rollbackTo` names A, and X is a spec that cannot be read.
     """
 
     name: str
@@ -51,17 +54,19 @@ class Bounds:
     approvals: bool = False
     #: A Service of somebody else may be there before ours.
     foreign: bool = False
+    #: A Deployment and a Service of a user's run already, and are to be adopted.
+    legacy: bool = False
     healths: tuple[int, ...] = (Health.BAD, Health.NO_DATA, Health.ERROR)
     #: How many of each kind may happen on one path, and how many in all.
     allowed: Mapping[str, int] = field(default_factory=dict)
     total: int = 2
     #: How many moves of others may lie between an observation and what is made of it; a deposed leader waits longer.
     stale_age: int = 2
-    version_of: Mapping[str, str] = field(default_factory=lambda: {"A": "1.0.0", "B": "1.1.0", "C": "1.2.0"})
+    version_of: Mapping[str, str] = field(default_factory=lambda: _VERSIONS)
 
     @property
     def letters(self) -> str:
-        """Letters of all versions that may come up, in the order of age."""
+        """Letters of all versions that may be asked for, in the order of age."""
         return "".join(
             sorted({wish[0] for wish in (*self.wishes, self.asked, self.installed) if wish} - {"X"})
         )
@@ -145,6 +150,14 @@ CONFIGURATIONS = (
         allowed={JOB: 2, CRASH: 1, SPEC: 1},
     ),
     Bounds(
+        "expanded schema",
+        "what serves does badly before or after the expand step, Prometheus says nothing, and the operator dies",
+        wishes=("A", "B"),
+        migrations="AfterSoak",
+        healths=(Health.BAD, Health.NO_DATA, Health.ERROR, Health.OLD),
+        allowed={HEALTH: 2, CRASH: 1},
+    ),
+    Bounds(
         "contract later",
         "approvals, and a contract step that is left for later, asked for, or in the way of the next version",
         wishes=("B", "C"),
@@ -169,6 +182,24 @@ CONFIGURATIONS = (
         wishes=("A", "B"),
         foreign=True,
         allowed={SPEC: 1, COMMAND: 1, HEALTH: 1},
+    ),
+    Bounds(
+        "adoption",
+        "a user's Deployment and Service are adopted, forced back, resumed and handed back, and the operator dies",
+        legacy=True,
+        installed="",
+        asked="A",
+        wishes=("A", "An", "B"),
+        allowed={SPEC: 1, DIVERT: 1, CRASH: 1},
+    ),
+    Bounds(
+        "adoption by deposed leaders",
+        "the same with suspended leaders",
+        legacy=True,
+        installed="",
+        asked="A",
+        wishes=("A",),
+        allowed={STALE: 1, LEADER: 1},
     ),
 )
 #: What `make test` explores in seconds: one disturbance on each path.

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from tests.model.broken import BrokenPromiseError
 from tests.model.passes import Operator, Thought
-from tests.model.world import ABSENT, ASTRAY, PROVEN, WIDE, Cluster, Health, ready_behind
+from tests.model.samples import OF_ACTIVE, OF_CANDIDATE, tells_of_active
+from tests.model.world import ABSENT, ASTRAY, LEGACY, PROVEN, WIDE, Cluster, Health, ready_behind
 from tests.unit.domain.invariants import BACK, FORWARD, NEVER_BACK
 
 from conductor.api.reasons import Reason
@@ -17,7 +18,7 @@ from conductor.domain.situation import Acting, Ending, Failing, Starting
 
 _A_MOMENT = timedelta(milliseconds=500)
 _BY_SPEC = frozenset({Reason.SUPERSEDED, Reason.SPEC_REVERTED, Reason.ROLLBACK_TO})
-_BY_HEALTH = frozenset({Reason.UNHEALTHY, Reason.NO_DATA, Reason.PROMETHEUS_ERROR})
+_BY_HEALTH = frozenset({Reason.UNHEALTHY, Reason.NO_DATA, Reason.PROMETHEUS_ERROR, Reason.ACTIVE_UNHEALTHY})
 _UPKEEP = frozenset(
     {Reason.REPAIRING, Reason.TRAFFIC_REVERTED, Reason.PUBLISHING_COLOUR, Reason.CLAIMING_EPOCH}
 )
@@ -38,9 +39,13 @@ class DecisionPromises:
         _intent_is_written(thought)
         _no_verdict_no_move(cluster, thought)
         self._forward_by_proof_alone(cluster, thought)
+        if tells_of_active(self._operator.bounds, thought.snapshot.status):
+            _what_serves_stays_well(cluster, thought)
         self._mixed_pairs_are_mended(cluster, thought)
         self._expansion_is_taken_back(cluster, thought)
         _backout_by_a_persons_word(cluster, thought)
+        if thought.decision.settled:
+            _owners_have_theirs(cluster, thought)
         if thought.decision.settled.startswith(("Stable", "Stalled: RolledBack")):
             self._rest_means_served(cluster)
 
@@ -92,7 +97,8 @@ class DecisionPromises:
             runs = [w for w in cluster.workloads if w.component == index and w.revision == active]
             if not any(workload.replicas >= part.replicas for workload in runs):
                 raise BrokenPromiseError(5, f"at rest, but {part.name} of {active} is not at its size")
-        left = [w.key for w in cluster.workloads if w.revision != active and w.replicas > 0]
+        ours = [w for w in cluster.workloads if w.revision != LEGACY or w.adopted]
+        left = [w.key for w in ours if w.revision != active and w.replicas > 0]
         if left:
             raise BrokenPromiseError(5, f"at rest, but {', '.join(left)} still runs")
 
@@ -119,6 +125,43 @@ def _backout_by_a_persons_word(cluster: Cluster, thought: Thought) -> None:
     said = dict(cluster.notes)
     if before.state is ContractState.PENDING and f"{after.id}/backout" not in said.get("approve", ""):
         raise BrokenPromiseError(5, "a schema that stayed is taken back, and nobody said so")
+
+
+def _owners_have_theirs(cluster: Cluster, thought: Thought) -> None:
+    """At rest what a user made is held still while it serves, and is the user's again where nobody wants it adopted."""
+    s = thought.snapshot
+    legacy = [workload for workload in cluster.workloads if workload.revision == LEGACY]
+    serving = s.active is not None and s.active.adopted is not None
+    if serving and not all(workload.adopted and workload.paused for workload in legacy):
+        raise BrokenPromiseError(5, "at rest, but a rollout of what was adopted could begin at any time")
+    if s.spec is None or s.spec.adopt is not None or s.status.upgrade is not None:
+        return
+    if any(workload.adopted or workload.paused for workload in legacy):
+        raise BrokenPromiseError(8, "at rest, but a Deployment that nobody wants adopted was not handed back")
+    if any(service.selects == LEGACY for service in cluster.services):
+        raise BrokenPromiseError(8, "at rest, but a Service that nobody wants adopted was not handed back")
+
+
+def _what_serves_stays_well(cluster: Cluster, thought: Thought) -> None:
+    """From the expand step on: nothing goes on while what users are on is unhealthy, and was not before that step."""
+    before, after = thought.snapshot.status, thought.plan.status
+    old, new = before.upgrade, after.upgrade
+    assert old is not None
+    bad = cluster.health == Health.BAD
+    if new is not None and old.active_before is None and new.active_before is not None:
+        noted = (new.active_before is Verdict.HEALTHY, new.active_before is Verdict.UNHEALTHY)
+        if noted != (cluster.health == Health.GOOD, bad):
+            said = Health.NAMES[cluster.health]
+            raise BrokenPromiseError(7, f"what serves is noted as {new.active_before} on {said}")
+    if isinstance(thought.situation, Failing) and thought.situation.reason is Reason.ACTIVE_UNHEALTHY:
+        if old.active_before is Verdict.UNHEALTHY:
+            raise BrokenPromiseError(7, "taken back for what was so before the expand step")
+        return
+    order = (*OF_ACTIVE, *OF_CANDIDATE)
+    forward = after.phase in order and order.index(after.phase) > order.index(before.phase)
+    if old.expanded and bad and forward and old.active_before is not Verdict.UNHEALTHY:
+        said = f"{before.phase} went to {after.phase} though what serves is unhealthy since the expand step"
+        raise BrokenPromiseError(2, said)
 
 
 def _phases_in_order(thought: Thought) -> None:

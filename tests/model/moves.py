@@ -182,7 +182,9 @@ def forgotten(cluster: Cluster) -> Cluster:
         for service in cluster.services
     )
     preview = cluster.preview if cluster.preview == "bad" else ""
-    return cluster._replace(health=Health.NONE, preview=preview, services=services)
+    # What is bad is so for whoever asks anew.
+    health = Health.BAD if cluster.health == Health.BAD else Health.NONE
+    return cluster._replace(health=health, preview=preview, services=services)
 
 
 def unclaimed(cluster: Cluster) -> Cluster:

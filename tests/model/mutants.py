@@ -5,13 +5,15 @@ explored. Each breaks exactly what its name says.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from tests.model.bounds import API, WORKER, Bounds, Part
 from tests.model.broken import LIVENESS
+from tests.model.mutant import Mutant, always, never, of
+from tests.model.mutants_of_adoption import OF_ADOPTION
 from tests.model.writes import Api
 
 from conductor.api import names
@@ -27,6 +29,7 @@ from conductor.domain.phases import (
     closing,
     context,
     deferred_backout,
+    expanded,
     jobs,
     migration,
     preflight,
@@ -42,34 +45,8 @@ from conductor.domain.snapshot import Snapshot
 from conductor.domain.verdicts import judge
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One deliberate bug."""
-
-    name: str
-    #: Number of the invariant that it breaks; 0 for liveness.
-    breaks: int
-    bounds: Bounds
-    patched: Callable[[], AbstractContextManager[Any]] = nullcontext
-    api: Callable[[], Api] = Api
-    #: Whether the effect comes before the status that names it.
-    effect_first: bool = False
-
-
 def _small(**allowed: int) -> Bounds:
     return Bounds("mutant", "", wishes=("A", "B"), allowed=allowed, total=sum(allowed.values()))
-
-
-def _of(module: Any, name: str, new: Any) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: patch.object(module, name, new)
-
-
-def _always(*_args: Any, **_kwargs: Any) -> bool:
-    return True
-
-
-def _never(*_args: Any, **_kwargs: Any) -> None:
-    return None
 
 
 class _BlindApi(Api):
@@ -86,12 +63,26 @@ class _CarelessApi(Api):
         return False
 
 
-def _judged(wrong: Verdict, said: Verdict) -> Callable[[], AbstractContextManager[Any]]:
+def _judged(wrong: Verdict, said: Verdict, where: Any = context) -> Callable[[], AbstractContextManager[Any]]:
     def misjudge(*args: Any) -> VerdictStatus:
         verdict = judge(*args)
         return verdict.model_copy(update={"verdict": said}) if verdict.verdict is wrong else verdict
 
-    return _of(context, "judge", misjudge)
+    return of(where, "judge", misjudge)
+
+
+@contextmanager
+def _active_not_looked_at() -> Iterator[None]:
+    with (
+        patch.object(migration, "hurt_by_expanding", never),
+        patch.object(bring_up, "hurt_by_expanding", never),
+    ):
+        yield
+
+
+def _hurt_whatever_was_before(given: context.Context) -> Failing | None:
+    forgetful = given.upgrade.model_copy(update={"active_before": Verdict.NO_DATA})
+    return expanded.hurt_by_expanding(replace(given, upgrade=forgetful))
 
 
 def _first_service_only(*args: Any) -> SwitchServices:
@@ -179,50 +170,50 @@ MUTANTS: tuple[Mutant, ...] = (
         "points traffic back at pods that are not ready",
         1,
         _small(pod=1, command=1),
-        _of(rollback, "_target_not_ready", _never),
+        of(rollback, "_target_not_ready", never),
     ),
     Mutant(
         "points a Service back at a version without a ready pod",
         1,
         _small(pod=1, divert=1),
-        _of(dispute, "_not_ready", _never),
+        of(dispute, "_not_ready", never),
     ),
     Mutant(
         "deletes a candidate that somebody gave users",
         2,
         _small(divert=1, command=1),
-        _of(rollback, "leads_to", lambda *_: False),
+        of(rollback, "leads_to", lambda *_: False),
     ),
     Mutant(
         "takes back a first install that may have users",
         1,
         replace(_small(command=1), installed="", asked="A"),
-        _of(determine, "commanded", _aborts_whatever),
+        of(determine, "commanded", _aborts_whatever),
     ),
     Mutant(
         "takes a switch for proven without asking through the Service",
         2,
         _small(),
-        _of(switching, "data_path_gap", _never),
+        of(switching, "data_path_gap", never),
     ),
-    Mutant("verifies without a request of its own", 2, _small(), _of(verifying, "_unproven", _never)),
+    Mutant("verifies without a request of its own", 2, _small(), of(verifying, "_unproven", never)),
     Mutant(
         "scales the old colour away without silence",
         2,
         _small(divert=1),
-        _of(closing, "silence_gap", _never),
+        of(closing, "silence_gap", never),
     ),
     Mutant(
         "removes pods to which nodes still send",
         2,
         _small(command=1),
-        _of(rollback, "unless_followed", _never),
+        of(rollback, "unless_followed", never),
     ),
     Mutant(
         "switches the first Service only",
         3,
         replace(_small(), parts=_TWO),
-        _of(switching, "switch_to", _first_service_only),
+        of(switching, "switch_to", _first_service_only),
     ),
     Mutant(
         "does not put back a switch that failed half-way",
@@ -234,21 +225,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "runs the contract step before its phase is written",
         4,
         replace(_small(), migrations="AfterSoak"),
-        _of(closing, "after_closing", _contract_at_once),
+        of(closing, "after_closing", _contract_at_once),
     ),
     Mutant(
         "goes back after the contract step was committed",
         4,
         replace(_small(command=1), migrations="AfterSoak"),
-        _of(determine, "_change_of_mind", _commands_to_the_last),
+        of(determine, "_change_of_mind", _commands_to_the_last),
     ),
     Mutant(
         "takes back a schema that stayed, and nobody said so",
         5,
         replace(_small(command=1), migrations="AfterSoak"),
-        _of(deferred_backout, "approved", _always),
+        of(deferred_backout, "approved", always),
     ),
-    Mutant("names no intent", 5, _small(), _of(plan, "Intent", _never)),
+    Mutant("names no intent", 5, _small(), of(plan, "Intent", never)),
     Mutant(
         "makes the effect before it writes the status",
         5,
@@ -259,7 +250,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes a switch that was cut off for somebody's reversion",
         5,
         _small(crash=3),
-        _of(dispute, "_by_others", lambda _, astray: bool(astray)),
+        of(dispute, "_by_others", lambda _, astray: bool(astray)),
     ),
     Mutant(
         "starts new workers before the old ones ended",
@@ -267,12 +258,36 @@ MUTANTS: tuple[Mutant, ...] = (
         replace(_small(), parts=(API, WORKER)),
         _overlapping,
     ),
+    Mutant(
+        "goes on though what serves does badly on the expanded schema",
+        2,
+        replace(_small(health=1), migrations="AfterSoak"),
+        _active_not_looked_at,
+    ),
+    Mutant(
+        "expands without having asked how what serves does",
+        2,
+        replace(_small(), migrations="AfterSoak"),
+        of(migration, "before_expanding", lambda _: {}),
+    ),
+    Mutant(
+        "takes NoData of what serves for Unhealthy",
+        7,
+        replace(_small(health=1), migrations="AfterSoak"),
+        _judged(Verdict.NO_DATA, Verdict.UNHEALTHY, expanded),
+    ),
+    Mutant(
+        "holds against the expand step what was so before",
+        7,
+        replace(_small(health=1), migrations="AfterSoak"),
+        of(bring_up, "hurt_by_expanding", _hurt_whatever_was_before),
+    ),
     Mutant("ignores resource versions", 6, _small(stale=1, leader=1), api=_BlindApi),
     Mutant(
         "claims nothing when it takes over",
         6,
         _small(stale=1, leader=1),
-        _of(determine, "unclaimed", lambda *_: ()),
+        of(determine, "unclaimed", lambda *_: ()),
     ),
     Mutant(
         "sets the size of what runs by a late creation",
@@ -294,16 +309,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "gives what serves an owner",
         9,
         _small(),
-        _of(bring_up, "render_deployment", _owned),
+        of(bring_up, "render_deployment", _owned),
     ),
     Mutant(
         "takes a spec that cannot be read for another one",
         10,
         replace(_small(spec=1), wishes=("B", "X")),
-        _of(determine, "_change_of_mind", _unreadable_is_another),
+        of(determine, "_change_of_mind", _unreadable_is_another),
     ),
-    Mutant("writes the time of every pass", 11, _small(), _of(conditions, "_moved_at", _never)),
-    Mutant("asks for the next pass when nothing is to be done", 11, _small(), _of(plan, "_wait", _busy)),
+    Mutant("writes the time of every pass", 11, _small(), of(conditions, "_moved_at", never)),
+    Mutant("asks for the next pass when nothing is to be done", 11, _small(), of(plan, "_wait", _busy)),
     Mutant(
         "waits for Prometheus before it goes back",
         LIVENESS,
@@ -314,12 +329,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "waits without a word for pods that crash",
         LIVENESS,
         _small(pod=1),
-        _of(rollback, "_unless_hopeless", lambda _context, _target, waiting: waiting),
+        of(rollback, "_unless_hopeless", lambda _context, _target, waiting: waiting),
     ),
     Mutant(
         "never ends shedding",
         LIVENESS,
         _small(),
-        _of(soaking, "shed", lambda *_: Waiting(Reason.SHEDDING, "shedding")),
+        of(soaking, "shed", lambda *_: Waiting(Reason.SHEDDING, "shedding")),
     ),
+    *OF_ADOPTION,
 )

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from tests.model.bounds import Bounds
 from tests.model.planes import Plane
+from tests.model.samples import OF_CANDIDATE, tells_of_active, told
 from tests.model.snapshots import Observer
 from tests.model.statuses import NOW, Statuses
 from tests.model.translation import Translator
@@ -36,7 +37,6 @@ from conductor.domain.plan import Plan
 from conductor.domain.situation import Rejecting, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
 
-_JUDGED = frozenset({Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 #: Ends of a release without an upgrade under way.
 _AT_REST = {
     Reason.STABLE: "Stable",
@@ -85,7 +85,7 @@ class Operator:
         #: A deliberate bug: the effect is made before the status that names it is written.
         self.effect_first = effect_first
         self.plane = Plane(bounds)
-        self.statuses = Statuses()
+        self.statuses = Statuses(migrations=bool(bounds.migrations))
         self.observer = Observer(self.plane, self.statuses)
         self.translator = Translator(self.plane, self.observer)
         self.api = api or Api()
@@ -122,7 +122,7 @@ class Operator:
         status, upgrade = planned.status, planned.status.upgrade
         effect = f" | {planned.effect.name} {planned.effect.subject}" if planned.effect else ""
         kind = type(situation).__name__.lower()
-        told = f"{kind:9} {status.phase}, {status.reason}: {status.message}{effect}"
+        words = f"{kind:9} {status.phase}, {status.reason}: {status.message}{effect}"
         written = number if number != cluster.status else None
         rests = written is None and write is None and not planned.again
         decision = Decision(
@@ -131,7 +131,7 @@ class Operator:
             switches=upgrade is not None and upgrade.switched_at == NOW,
             stored=status != snapshot.status,
             settled=_good_end(situation, planned) if rests else "",
-            told=self.plane.readable(told),
+            told=self.plane.readable(words),
         )
         return Thought(snapshot, situation, planned, decision)
 
@@ -151,6 +151,8 @@ class Operator:
             cluster = with_service(cluster, index, cluster.services[index]._replace(moved=key in moved))
         before = self.statuses[cluster.status].phase
         cluster = cluster._replace(status=number)
+        if before in OF_CANDIDATE and tells_of_active(self.bounds, self.statuses[number]):
+            cluster = cluster._replace(health=Health.NONE)
         if self.statuses[number].phase is Phase.VERIFYING and before is not Phase.VERIFYING:
             cluster = cluster._replace(health=Health.NONE, preview="")
         if switches:
@@ -186,7 +188,7 @@ class Operator:
             ),
             jobs=tuple(job for job in cluster.jobs if any(id_ in job[0] for id_ in running)),
             published_claimed=cluster.published_claimed and fenced,
-            health=cluster.health if phase in _JUDGED else Health.NONE,
+            health=cluster.health if told(self.bounds, status) else Health.NONE,
             preview=cluster.preview if phase is Phase.VERIFYING else "",
         )
 
@@ -234,7 +236,7 @@ def moved_between(before: Cluster, after: Cluster) -> frozenset[str]:
         return frozenset({CONFIG_MAP} if before.published != after.published else ())
     moved: set[str] = set()
     for index, (old, new) in enumerate(zip(before.services, after.services, strict=True)):
-        if (old.selects, old.claimed) != (new.selects, new.claimed):
+        if (old.selects, old.claimed, old.ours) != (new.selects, new.claimed, new.ours):
             moved.add(service_key(index))
     former = {workload.key: workload for workload in before.workloads}
     present = {workload.key: workload for workload in after.workloads}
@@ -264,7 +266,8 @@ def _moved_of(old: Workload | None, new: Workload | None) -> set[str]:
 
 
 def _version(workload: Workload) -> tuple[object, ...]:
-    return workload.replicas, workload.claimed, tuple((pod.slot, pod.ready) for pod in workload.pods)
+    marks = workload.claimed, workload.adopted, workload.paused
+    return workload.replicas, marks, tuple((pod.slot, pod.ready) for pod in workload.pods)
 
 
 def _seen(pod: Pod) -> tuple[bool, bool, bool, bool]:

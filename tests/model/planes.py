@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from tests.model import legacy
 from tests.model.bounds import Bounds, Part
+from tests.model.world import LEGACY, OWNERS, WIDE
 from tests.unit.domain.plane import migrations, spec, traffic
 
 from conductor.api import names
@@ -23,6 +25,11 @@ class Plane:
         self.parts = bounds.parts
         self.served = tuple(index for index, part in enumerate(bounds.parts) if part.served)
         self.revisions = {letter: self._revision(letter) for letter in bounds.letters}
+        if bounds.legacy:
+            spec_of_first = self.revisions[bounds.letters[0]].spec
+            self.revisions[LEGACY] = legacy.revision(bounds, spec_of_first)
+        #: What a Service may be pointed at.
+        self.targets: tuple[str, ...] = (*self.revisions, WIDE, *(OWNERS if bounds.legacy else ""))
         self.letters = {revision.hash: letter for letter, revision in self.revisions.items()}
         self.letters[""] = ""
         self._specs = {letter: self._spec(letter) for letter in bounds.letters}
@@ -35,6 +42,11 @@ class Plane:
             for letter in bounds.letters
             for colour in COLOURS
         }
+        if bounds.legacy:
+            self.workload_key |= {
+                legacy.deployment_name(part): (index, LEGACY, legacy.COLOUR)
+                for index, part in enumerate(bounds.parts)
+            }
         self.record_letter = {
             names.revision_name(NAME, revision.hash): letter for letter, revision in self.revisions.items()
         }
@@ -46,6 +58,8 @@ class Plane:
         return f"mc-{self.parts[index].name}"
 
     def deployment_name(self, index: int, letter: str, colour: str) -> str:
+        if letter == LEGACY:
+            return legacy.deployment_name(self.parts[index])
         return names.deployment_name(NAME, self.parts[index].name, str(COLOURS[colour]), self.hash(letter))
 
     def pod_name(self, index: int, letter: str, colour: str, slot: int) -> str:
@@ -73,6 +87,8 @@ class Plane:
     def _spec(self, wish: str) -> ReleaseSpec:
         letter, _, back = wish.partition(">")
         raw = self._raw(letter[0])
+        if "n" in letter:
+            del raw["adopt"]
         raw["paused"] = "p" in letter
         raw["rollbackTo"] = self.hash(back) if back else ""
         return _parsed(raw)
@@ -87,11 +103,13 @@ class Plane:
         more: dict[str, Any] = {}
         if bounds.migrations:
             more["migrations"] = migrations(version, bounds.migrations)
+        if bounds.legacy:
+            more["adopt"] = legacy.consent(bounds)
         if bounds.approvals:
             more["approval"] = {"beforeSwitch": True, "beforeContract": True}
         return spec(
             version,
-            components=[_component(part, version) for part in bounds.parts],
+            components=[_component(part, version, bounds.legacy) for part in bounds.parts],
             traffic=traffic(ramp=ramp),
             soak="3s",
             verification={
@@ -105,13 +123,12 @@ class Plane:
         )
 
 
-def _component(part: Part, version: str) -> dict[str, Any]:
+def _component(part: Part, version: str, as_before: bool) -> dict[str, Any]:
     container = {"name": part.name, "image": f"localhost/mc:{version}"}
-    common = {
-        "name": part.name,
-        "replicas": part.replicas,
-        "template": {"spec": {"containers": [container]}},
-    }
+    template: dict[str, Any] = {"spec": {"containers": [container]}}
+    if as_before:
+        template["metadata"] = {"labels": legacy.owners_labels(part)}
+    common = {"name": part.name, "replicas": part.replicas, "template": template}
     if not part.served:
         return {**common, "handover": part.handover}
     port = {"name": "http", "port": 80, "targetPort": 8080}

@@ -5,13 +5,17 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+from tests.model import legacy
 from tests.model.planes import COLOURS, FINDINGS, NAME, NAMESPACE, UID, Plane
+from tests.model.samples import tells_of_active
 from tests.model.statuses import LATE, MOVED_VERSION, NOW, VERSION, Statuses
 from tests.model.world import (
     ABSENT,
     ASTRAY,
     GONE,
+    LEGACY,
     OUTDATED,
+    OWNERS,
     PROVEN,
     WIDE,
     Cluster,
@@ -28,6 +32,7 @@ from conductor.domain import snapshot as real
 from conductor.domain.manifests import service_ports
 from conductor.domain.nodes import question
 from conductor.domain.revision import narrow_selector, wide_selector
+from conductor.observe.adopted import in_use, to_be_adopted
 
 ANNOTATIONS = {
     "approve": names.ANNOTATION_APPROVE,
@@ -66,12 +71,15 @@ class Observer:
         plane = self._plane
         status = status or self._statuses[cluster.status]
         switched_at = status.upgrade.switched_at if status.upgrade else None
+        revisions = {plane.hash(letter): plane.revisions[letter] for letter in cluster.recorded}
+        shown = {self._plane.letters[revision.hash] for revision in in_use(status, revisions)}
         workloads: list[real.Workload] = []
         pods: list[real.Pod] = []
         for workload in cluster.workloads:
             seen, its_pods = self._objects(workload, switched_at)
-            workloads += seen
-            pods += its_pods
+            # What a user made is found by its marks, and its pods by what is recorded of them.
+            workloads += seen if workload.revision != LEGACY or workload.adopted else ()
+            pods += its_pods if workload.revision != LEGACY or LEGACY in shown else ()
         spec = plane.read_spec(cluster.spec)
         plain = real.Snapshot(
             now=NOW,
@@ -88,7 +96,7 @@ class Observer:
             digest=plane.digest(cluster.spec),
             status=status,
             epoch=1,
-            revisions={plane.hash(letter): plane.revisions[letter] for letter in cluster.recorded},
+            revisions=revisions,
             workloads=tuple(workloads),
             pods=tuple(pods),
             services=self._services(cluster),
@@ -102,6 +110,9 @@ class Observer:
                 "mc-traffic", str(COLOURS[cluster.published]), VERSION, 1 if cluster.published_claimed else 0
             )
             if cluster.published
+            else None,
+            found=legacy.found(plane.bounds, cluster, NAME, plane.hash(LEGACY))
+            if plane.bounds.legacy and to_be_adopted(spec, status)
             else None,
             health=self._health(cluster, status),
             silence=self._silence(cluster, status),
@@ -118,7 +129,7 @@ class Observer:
             return True
         back = status.phase is Phase.ROLLING_BACK
         losing = self._plane.letters[upgrade.to_revision if back else upgrade.from_revision]
-        return not any(service.routed in (losing, WIDE) for service in cluster.services)
+        return not any(service.routed in (losing, WIDE, OWNERS) for service in cluster.services)
 
     def _objects_of(
         self, workload: Workload, switched_at: Any
@@ -170,6 +181,8 @@ class Observer:
             observed=True,
             resource_version=VERSION,
             epoch=1 if workload.claimed else 0,
+            adopted=workload.adopted,
+            paused=workload.paused,
             **common,
         )
         return (seen,), tuple(pods)
@@ -198,7 +211,7 @@ class Observer:
                     cluster_ip="10.0.0.1",
                     role=names.ROLE_SERVING if ours else "",
                     managers=(names.FIELD_MANAGER,)
-                    if service.owned
+                    if service.owned and not self._plane.bounds.legacy
                     else (names.FIELD_MANAGER, "kubectl-edit"),
                 )
             )
@@ -207,7 +220,7 @@ class Observer:
                 real.ServiceState(
                     name=names.preview_name(name),
                     release=NAME,
-                    selector=self.selector(index, preview),
+                    selector=narrow_selector(NAME, self._plane.parts[index].name, self._plane.hash(preview)),
                     ports=self._ports[index],
                     resource_version=VERSION,
                     epoch=-1,
@@ -219,9 +232,13 @@ class Observer:
 
     def selector(self, index: int, target: str) -> dict[str, str]:
         """A target as a real selector."""
-        component = self._plane.parts[index].name
+        part = self._plane.parts[index]
+        component = part.name
         if target == ASTRAY:
             return ELSEWHERE
+        if self._plane.bounds.legacy and target != WIDE:
+            plain = {} if target == OWNERS else narrow_selector(NAME, component, self._plane.hash(target))
+            return legacy.selector(part, target, plain)
         if target == WIDE:
             return wide_selector(NAME, component)
         return narrow_selector(NAME, component, self._plane.hash(target))
@@ -241,7 +258,10 @@ class Observer:
         upgrade, health = status.upgrade, cluster.health
         if upgrade is None or health == Health.NONE:
             return None
-        revision = upgrade.from_revision if health == Health.FORMER else upgrade.to_revision
+        asked, other = upgrade.to_revision, upgrade.from_revision
+        if tells_of_active(self._plane.bounds, status):
+            asked, other = other, asked
+        revision = other if health == Health.FORMER else asked
         at = LATE if health == Health.OLD else _SAMPLED
         if health == Health.ERROR:
             return real.HealthSample(revision, at, error="connection refused")

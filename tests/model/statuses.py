@@ -53,7 +53,8 @@ _PHASE_TIME_COUNTS = frozenset({Phase.CLOSING})
 class Statuses:
     """Canonical statuses by number; a state carries the number."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, migrations: bool = False) -> None:
+        self._migrations = migrations
         self._known: list[ReleaseStatus] = []
         self._number: dict[Hashable, int] = {}
         self._aged: dict[tuple[int, bool], int] = {}
@@ -63,7 +64,7 @@ class Statuses:
 
     def number(self, status: ReleaseStatus) -> int:
         """The number of what remains of this status. Its epoch is 1 where the present leader wrote it, else 0."""
-        canonical = _canonical(status)
+        canonical = _canonical(status, self._migrations)
         key = _key(canonical)
         found = self._number.get(key)
         if found is None:
@@ -88,7 +89,7 @@ class Statuses:
         return self.number(self._known[number].model_copy(update={"epoch": 0}))
 
 
-def _canonical(status: ReleaseStatus) -> ReleaseStatus:
+def _canonical(status: ReleaseStatus, migrations: bool) -> ReleaseStatus:
     # A switch was decided on the versions that were read then, whatever they were called.
     intended = dict.fromkeys(status.traffic.intended, VERSION)
     told: dict[str, Any] = {"switched_at": None, "converged_at": None, "intended": intended}
@@ -97,7 +98,7 @@ def _canonical(status: ReleaseStatus) -> ReleaseStatus:
         update={
             **_TOLD,
             "traffic": traffic,
-            "upgrade": _upgrade(status.upgrade, status.phase) if status.upgrade else None,
+            "upgrade": _upgrade(status.upgrade, status.phase, migrations) if status.upgrade else None,
             "last_upgrade": _last(status.last_upgrade) if status.last_upgrade else None,
             "migrations": _wordless(status.migrations),
             "pending_contract": _wordless(status.pending_contract),
@@ -106,12 +107,15 @@ def _canonical(status: ReleaseStatus) -> ReleaseStatus:
     )
 
 
-def _upgrade(upgrade: UpgradeStatus, phase: Phase) -> UpgradeStatus:
+def _upgrade(upgrade: UpgradeStatus, phase: Phase, migrations: bool) -> UpgradeStatus:
     update: dict[str, Any] = {
         name: _age_of(name, value) for name, value in upgrade.__dict__.items() if isinstance(value, datetime)
     }
     if phase not in _PHASE_TIME_COUNTS:
         update["phase_started_at"] = SETTLED
+    if migrations and phase is Phase.EXPANDING and upgrade.from_revision and upgrade.active_before is None:
+        # For so long the expand step waits to hear how the active colour does.
+        update["phase_started_at"] = max(SETTLED, _age(upgrade.phase_started_at))
     if upgrade.switched_at is not None and phase not in _SWITCH_TIME_COUNTS:
         update["switched_at"] = LATE
     # While a pause holds the upgrade, its clock stands.

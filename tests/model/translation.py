@@ -6,10 +6,11 @@ from tests.model.broken import BrokenPromiseError
 from tests.model.planes import COLOURS, NAME, Plane
 from tests.model.snapshots import Observer
 from tests.model.statuses import MOVED_VERSION, VERSION
-from tests.model.world import ASTRAY, CONFIG_MAP, WIDE, Workload, Write, service_key
+from tests.model.world import ASTRAY, CONFIG_MAP, OWNERS, Workload, Write, service_key
 
 from conductor.api import names
 from conductor.domain import effects
+from conductor.domain.revision import narrow_selector
 
 LETTER_OF = {str(colour): letter for letter, colour in COLOURS.items()}
 
@@ -65,10 +66,33 @@ class Translator:
                 keys = [self._claimed(claim) for claim in claims]
                 guards = _guards(*((key, c.resource_version) for key, c in zip(keys, claims, strict=True)))
                 return Write("claim", tuple((key,) for key in keys), guards, stamped=epoch == 1)
+            case effects.AdoptObject():
+                return self._adoption(effect)
             case effects.PublishColour(_, colour, exists, version):
                 item = (CONFIG_MAP, LETTER_OF[colour], "exists" if exists else "")
                 return Write("publish", (item,), _guards((CONFIG_MAP, version)))
         raise KeyError(effect.name)
+
+    def _adoption(self, effect: effects.AdoptObject) -> Write:
+        """A change of what a user made: marks, whether it is held still, and by what more a Service selects."""
+        change, taken = effect.change, effect.adopted
+        allowed = {"paused"} if effect.kind == "Deployment" else {"selector"}
+        if others := change["spec"].keys() - allowed:
+            raise BrokenPromiseError(
+                8, f"{', '.join(sorted(others))} of {effect.object} is changed by adopting it"
+            )
+        stamped = (change.get("metadata", {}).get("annotations") or {}).get(names.ANNOTATION_EPOCH) == "1"
+        if effect.kind == "Deployment":
+            key = self._workload(effect.object)
+            verb = "pause" if "metadata" not in change else "mark" if taken else "unmark"
+            items: tuple[tuple[str, ...], ...] = ((key, verb),)
+        else:
+            index = self._plane.service_index[effect.object]
+            key = service_key(index)
+            selector = {**self._observer.selector(index, OWNERS), **change["spec"]["selector"]}
+            left = {label: value for label, value in selector.items() if value is not None}
+            items = ((key, self._target(index, left), "ours" if taken else ""),)
+        return Write("adopt", items, _guards((key, effect.resource_version)), stamped)
 
     def _creation(self, manifest: dict[str, Any], applied: bool) -> Write:
         kind, metadata = manifest["kind"], manifest["metadata"]
@@ -93,9 +117,13 @@ class Translator:
         return Write("service", ((str(index), self._target(index, spec["selector"])),), stamped=stamped)
 
     def _target(self, index: int, selector: object) -> str:
-        for target in self._plane.bounds.letters + WIDE:
+        for target in self._plane.targets:
             if self._observer.selector(index, target) == selector:
                 return target
+        for letter, revision in self._plane.revisions.items():
+            # The owner's keys were taken out by somebody; they lead nowhere else, so that it makes no difference.
+            if selector == narrow_selector(NAME, self._plane.parts[index].name, revision.hash):
+                return letter if revision.adopted is None else ASTRAY
         return ASTRAY
 
     def _patch(self, patch: effects.ServicePatch) -> tuple[str, str, str]:
@@ -122,6 +150,8 @@ class Translator:
             return f"preview/{self._plane.preview_index[name]}"
         if kind == "Service":
             return service_key(self._plane.service_index[name])
+        if kind == "ControllerRevision":
+            return f"record/{self._plane.record_letter[name]}"
         if kind == "Job" and name.startswith(f"{NAME}-u"):
             return f"job/{name}"
         raise KeyError(f"{kind}/{name}")

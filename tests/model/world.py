@@ -10,6 +10,8 @@ from typing import NamedTuple
 GONE = -1
 #: What a Service selects beside a revision's letter.
 ABSENT, WIDE, ASTRAY = "", "*", "-"
+#: The version that a user made, and what its Services select by themselves: all pods with the owner's labels.
+LEGACY, OWNERS = "0", "o"
 #: How far our own requests through a Service got since it was last switched.
 UNPROVEN, OUTDATED, PROVEN = 0, 1, 2
 
@@ -53,6 +55,9 @@ class Workload(NamedTuple):
     #: Some of its pods were told to end and still do what they do.
     leaving: bool = False
     claimed: bool = False
+    #: Of a user's Deployment: it carries our marks; its rollouts are held still.
+    adopted: bool = False
+    paused: bool = False
 
     @property
     def key(self) -> str:
@@ -133,7 +138,7 @@ def service_key(index: int) -> str:
 
 def covers(target: str, workload: Workload, pod: Pod) -> bool:
     """Whether something that selects `target` selects this pod."""
-    return target == workload.revision or (target == WIDE and pod.told)
+    return target in (workload.revision, OWNERS) or (target == WIDE and pod.told)
 
 
 def ready_behind(cluster: Cluster, index: int, target: str) -> list[tuple[Workload, Pod]]:

@@ -5,7 +5,7 @@ rules one by one, so that a deliberate bug can take one of them away.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.model.world import (
     ABSENT,
@@ -126,6 +126,8 @@ def _deleted(
         return MADE, with_workload(cluster, ended)
     if kind == "job":
         return MADE, cluster._replace(jobs=tuple(job for job in cluster.jobs if job[0] != rest))
+    if kind == "record":
+        return MADE, cluster._replace(recorded=cluster.recorded.replace(rest, ""))
     service = cluster.services[int(rest)]
     if kind == "preview":
         return MADE, with_service(cluster, int(rest), service._replace(preview=ABSENT))
@@ -188,6 +190,32 @@ def _claimed(
     return MADE, with_workload(cluster, with_pod(workload, pod._replace(claimed=write.stamped)))
 
 
+def _adopted(
+    cluster: Cluster, item: tuple[str, ...], write: Write, moved: frozenset[str]
+) -> tuple[str, Cluster]:
+    if item[0].startswith("deployment/"):
+        found = workload_of(cluster, item[0])
+        if found is None or found.replicas == GONE:
+            return CONFLICT, cluster
+        marked: dict[str, dict[str, Any]] = {
+            "mark": {"adopted": True, "paused": True, "claimed": write.stamped},
+            "pause": {"paused": True},
+            "unmark": {"adopted": False, "paused": False, "claimed": False},
+        }
+        return MADE, with_workload(cluster, found._replace(**marked[item[1]]))
+    index = int(item[0].rpartition("/")[2])
+    service = cluster.services[index]
+    if service.selects == ABSENT:
+        return CONFLICT, cluster
+    ours = bool(item[2])
+    # Both selectors choose the same pods, so that there is nothing that EndpointSlices and nodes would have to follow.
+    layers: dict[str, Any] = {
+        name: item[1] for name in ("listed", "routed") if getattr(service, name) == service.selects
+    }
+    taken = service._replace(selects=item[1], ours=ours, claimed=write.stamped, moved=True, **layers)
+    return MADE, with_service(cluster, index, taken)
+
+
 def _published(
     cluster: Cluster, item: tuple[str, ...], write: Write, moved: frozenset[str]
 ) -> tuple[str, Cluster]:
@@ -244,5 +272,6 @@ _VERBS: dict[str, _Verb] = {
     "preview": _previewed,
     "service": _served,
     "record": _recorded,
+    "adopt": _adopted,
     "job": _job_made,
 }

@@ -9,6 +9,8 @@ from tests.model.world import (
     ABSENT,
     ASTRAY,
     GONE,
+    LEGACY,
+    OWNERS,
     PODS_SUFFERED,
     RELEASE,
     WIDE,
@@ -47,14 +49,17 @@ class WritePromises:
         if outcome.result == REFUSED and hand is None:
             raise BrokenPromiseError(8, f"{write.kind} {write.items} is refused: it is not ours")
         self._last_pod_stays(before, after, hand.moved if hand is not None else frozenset())
-        _foreign_is_left_alone(before, after)
+        if hand is None or RELEASE not in hand.moved:
+            self._foreign_is_left_alone(before, after, write)
         self._contract_after_its_intent(before, write)
         self._backout_after_its_intent(before, write)
+        self._expand_after_a_look(before, write)
         if outcome.result != MADE:
             return
         self._losing_pods_are_silent(before, write, hand)
         if hand is None:
             self._no_node_sends_there(before, write)
+            _adopting_moves_nobody(before, after, write)
         if write.kind == "switch":
             self._switched_as_one(before, after)
 
@@ -165,6 +170,26 @@ class WritePromises:
         elif left is None or left.state is not ContractState.COMMITTED or left.id not in name:
             raise BrokenPromiseError(5, "a backout Job is made at rest, its intent is not written")
 
+    def _foreign_is_left_alone(self, before: Cluster, after: Cluster, write: Write) -> None:
+        """What is not ours stays, but where a spec that can be read consents to have it adopted."""
+        spec = self._operator.plane.read_spec(before.spec)
+        if write.kind == "adopt" and spec is not None and spec.adopt is not None:
+            return
+        for old, new in zip(before.services, after.services, strict=True):
+            if not old.ours and old.selects != ABSENT and (old.selects, old.ours) != (new.selects, new.ours):
+                raise BrokenPromiseError(8, f"a Service that is not of {NAME} is changed")
+        for workload in before.workloads:
+            if workload.revision == LEGACY and not workload.adopted and workload not in after.workloads:
+                raise BrokenPromiseError(8, f"a Deployment that is not of {NAME} is changed")
+
+    def _expand_after_a_look(self, before: Cluster, write: Write) -> None:
+        """Nobody could tell later that it was the expand step by which what serves came to do badly."""
+        upgrade = self._operator.upgrade(before)
+        if upgrade is None or write.kind != "job" or f"{upgrade.id}-expand-" not in write.items[0][0]:
+            return
+        if upgrade.from_revision and upgrade.active_before is None:
+            raise BrokenPromiseError(2, "the expand step begins, and nobody noted how what serves does")
+
     def _switched_as_one(self, before: Cluster, after: Cluster) -> None:
         selected = {after.services[index].selects for index in self._operator.plane.served}
         if len(selected) > 1 and not any(s.selects in (ASTRAY, ABSENT) for s in before.services):
@@ -179,10 +204,19 @@ class WritePromises:
                 raise BrokenPromiseError(2, f"a ramp reaches pods of {served - pair}")
 
 
-def _foreign_is_left_alone(before: Cluster, after: Cluster) -> None:
-    for old, new in zip(before.services, after.services, strict=True):
-        if not old.ours and old.selects != ABSENT and (old.selects, old.ours) != (new.selects, new.ours):
-            raise BrokenPromiseError(8, f"a Service that is not of {NAME} is changed")
+def _adopting_moves_nobody(before: Cluster, after: Cluster, write: Write) -> None:
+    """Taking over a Service, or handing it back, leads to the very pods that it led to."""
+    for key, target, *_ in write.items if write.kind == "adopt" else ():
+        if not key.startswith("service/"):
+            continue
+        index = int(key.rpartition("/")[2])
+        if target == OWNERS and after.services[index].ours:
+            raise BrokenPromiseError(
+                2, f"{key} is taken over, and leads to whatever comes beside what it led to"
+            )
+        had, has = (ready_behind(c, index, c.services[index].selects) for c in (before, after))
+        if had and not has:
+            raise BrokenPromiseError(1, f"{key} loses its last ready pod by being adopted or handed back")
 
 
 def _only_adds(before: Cluster, after: Cluster) -> bool:
