@@ -85,7 +85,16 @@ def run(major: str, arguments: Sequence[str]) -> int:
             [programs / "postgres", "--version"], capture_output=True, text=True, check=True
         )
         print(f"--- {said.stdout.strip()}", flush=True)
-        command = [sys.executable, "-m", "pytest", "tests/migrator", "-m", "not chaos", *arguments]
+        named = [argument for argument in arguments if argument.startswith("tests/")]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *arguments,
+            *([] if named else ["tests/migrator"]),
+            "-m",
+            "not chaos",
+        ]
         environment = {**os.environ, "PG_BINDIR": str(programs)}
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

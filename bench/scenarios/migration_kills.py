@@ -83,13 +83,15 @@ class Strike:
             if self._victim != "database":
                 raise
             told = poll(
-                self._after_recovery, what="PostgreSQL after its crash", deadline_seconds=_RECOVERY_SECONDS
+                lambda: self._asked(FOUND),
+                what="PostgreSQL after its crash",
+                deadline_seconds=_RECOVERY_SECONDS,
             )
         return int(told.split()[-1]) > 0
 
-    def _after_recovery(self) -> str | None:
+    def _asked(self, statement: str) -> str | None:
         try:
-            return self._story.plane.sql(FOUND)
+            return self._story.plane.sql(statement)
         except KubectlError:
             return None
 
@@ -98,7 +100,8 @@ class Strike:
             self._rig.restart()
         elif self._victim == "pod":
             self._end_pod()
-        self._story.plane.sql(RELEASE)
+        # A server that lost a backend may answer for a moment before it ends all others.
+        poll(lambda: self._asked(RELEASE), what="the runner to be let go", deadline_seconds=_RECOVERY_SECONDS)
 
     def _end_pod(self) -> None:
         kube, namespace = self._story.kube, self._story.namespace

@@ -55,6 +55,16 @@ def psql(plane: Plane, script: str) -> str:
     return done.stdout
 
 
+def once_recovered(plane: Plane, script: str) -> str:
+    """A server that lost a backend may answer for a moment before it ends all others."""
+    for _ in range(20):
+        try:
+            return psql(plane, script)
+        except subprocess.CalledProcessError:
+            until_it_answers(plane)
+    return psql(plane, script)
+
+
 def lines(plane: Plane) -> list[dict[str, object]]:
     found: list[dict[str, object]] = plane.value(LEDGER.format(upgrade="u1"))
     return found
@@ -81,8 +91,7 @@ def test_what_is_held_is_ended_where_it_stands_and_the_next_attempt_ends_as_with
         try:
             told.append(psql(plane, WAIT.format(seconds=20) + IN_THE_DATABASE[victim] + FOUND))
         except subprocess.CalledProcessError:
-            until_it_answers(plane)
-            told.append(psql(plane, FOUND))
+            told.append(once_recovered(plane, FOUND))
 
     striking = threading.Thread(target=strike)
     striking.start()
@@ -90,7 +99,7 @@ def test_what_is_held_is_ended_where_it_stands_and_the_next_attempt_ends_as_with
     striking.join(60)
     assert int(told[0].split()[-1]) > 0, "it was found at the point"
     assert ended.exit_code == 2, ended.output
-    psql(plane, RELEASE)
+    once_recovered(plane, RELEASE)
 
     for verb in verbs[verbs.index(point.phase) :]:
         plane.done(verb, "1.0.0", "1.1.0", attempt="2")

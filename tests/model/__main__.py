@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.model.bounds import CONFIGURATIONS, Bounds
 from tests.model.exploration import Exploration, Explored
-from tests.model.mutants import MUTANTS, Mutant
+from tests.model.mutant import Mutant
+from tests.model.mutants import MUTANTS
 from tests.model.walks import walk
 
 #: Fewer would say that a bound became too tight.

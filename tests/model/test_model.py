@@ -4,7 +4,8 @@ import pytest
 from tests.model.bounds import DISTURBANCES, QUICK, Bounds
 from tests.model.broken import LIVENESS
 from tests.model.exploration import Exploration
-from tests.model.mutants import MUTANTS, Mutant
+from tests.model.mutant import Mutant
+from tests.model.mutants import MUTANTS
 
 from conductor.domain.determine import determine
 from conductor.domain.plan import plan
