@@ -42,6 +42,7 @@ from conductor.domain.revision import render_deployment
 from conductor.domain.routing import switch_to
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.traffic import services
 from conductor.domain.verdicts import judge
 
 
@@ -182,7 +183,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "deletes a candidate that somebody gave users",
         2,
         _small(divert=1, command=1),
-        of(rollback, "leads_to", lambda *_: False),
+        of(services, "leads_to", lambda *_: False),
     ),
     Mutant(
         "takes back a first install that may have users",
@@ -213,7 +214,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "switches the first Service only",
         3,
         replace(_small(), parts=_TWO),
-        of(switching, "switch_to", _first_service_only),
+        of(services, "switch_to", _first_service_only),
     ),
     Mutant(
         "does not put back a switch that failed half-way",

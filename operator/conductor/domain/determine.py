@@ -43,7 +43,6 @@ from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
-from conductor.domain.routing import may_reach
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -57,6 +56,7 @@ from conductor.domain.situation import (
 )
 from conductor.domain.snapshot import Snapshot, policy
 from conductor.domain.standing import standing
+from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.versioned import delete, publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
@@ -203,7 +203,7 @@ def _reverted(context: Context) -> Situation | None:
         s.status.phase is Phase.RAMPING and context.upgrade.took_traffic
     ):
         dispute = put_back(s, from_)
-        if isinstance(dispute, Acting | Waiting) and may_reach(s, context.to):
+        if isinstance(dispute, Acting | Waiting) and traffic_of(s).may_lead_to(context.to):
             # It may have written meanwhile: from here on it is taken back as one that had users.
             dispute = replace(dispute, changes={**dispute.changes, "took_traffic": True})
     else:

@@ -11,9 +11,10 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.domain.effects import ClaimObjects, ServicePatch, SwitchServices
 from conductor.domain.revision import Revision
-from conductor.domain.routing import missing_services, pointing_at, services_of, switch_to
+from conductor.domain.routing import missing_services, services_of
 from conductor.domain.situation import Acting, Situation, Waiting
 from conductor.domain.snapshot import ServiceState, Snapshot
+from conductor.domain.traffic.choice import traffic_of
 
 #: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
 MAX_REVERSIONS = 2
@@ -22,7 +23,7 @@ _CLAIMED = "claimed in epoch "
 
 def put_back(s: Snapshot, active: Revision) -> Situation | None:
     """Point Services back at the revision that should serve; None where they do."""
-    if missing_services(s, active) or pointing_at(s, active):
+    if missing_services(s, active) or traffic_of(s).leads_only_to(active):
         return None
     astray = _astray(s, active)
     if not astray:
@@ -74,7 +75,11 @@ def undone(s: Snapshot, revision: Revision) -> bool:
 
 
 def _astray(s: Snapshot, revision: Revision) -> list[ServicePatch]:
-    return [patch for patch in switch_to(s, revision).patches if patch.selector != patch.former_selector]
+    return [
+        patch
+        for patch in traffic_of(s).switch_to(revision).patches
+        if patch.selector != patch.former_selector
+    ]
 
 
 def through_claim(s: Snapshot, claims: ClaimObjects) -> dict[str, str]:

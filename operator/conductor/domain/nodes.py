@@ -15,9 +15,10 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase
 from conductor.domain.revision import Revision
-from conductor.domain.routing import PROXY_SETTLE, pointing_at, proxies_settled, services_of
+from conductor.domain.routing import PROXY_SETTLE, proxies_settled, services_of
 from conductor.domain.situation import Waiting
 from conductor.domain.snapshot import NodeState, Snapshot
+from conductor.domain.traffic.choice import traffic_of
 
 #: Kubernetes gives the pods of such a node up by then (the default toleration of not-ready nodes).
 UNREADY_PATIENCE = timedelta(minutes=5)
@@ -48,7 +49,7 @@ def question(s: Snapshot) -> str:
     since = _switched(s)
     if since is None or s.now - since < _ASK_AFTER:
         return ""
-    if target is None or not losing or not pointing_at(s, target):
+    if target is None or not losing or not traffic_of(s).leads_only_to(target):
         return ""
     gone = {pod.name for pod in s.pods_of(losing)}
     listed = {

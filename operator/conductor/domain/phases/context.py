@@ -11,6 +11,7 @@ from conductor.domain.logins import declared, role_of
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, policy
+from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.verdicts import judge
 
 
@@ -86,9 +87,9 @@ class Context:
 
 
 def ramps(context: Context) -> bool:
-    """Whether users are moved in steps. Adopted pods carry no label by which they could be told to serve or not."""
+    """Whether users are moved in steps."""
     from_ = context.from_
-    return from_ is not None and from_.adopted is None and bool(context.spec.traffic.ramp)
+    return from_ is not None and bool(context.spec.traffic.ramp) and traffic_of(context.s).can_ramp(from_)
 
 
 def approved(s: Snapshot, upgrade: str, step: str) -> bool:

@@ -13,12 +13,12 @@ from conductor.domain.phases.context import Context, ramps
 from conductor.domain.phases.deferred_contract import intent_of_next, question
 from conductor.domain.phases.sessions import login_lost
 from conductor.domain.pods import lost_readiness
-from conductor.domain.ports import port_clash
 from conductor.domain.revision import Revision, grace_problem, referenced_config_maps, render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.traffic.choice import traffic_of
 
 Gate = Callable[[Context], tuple[Reason, str] | None]
 
@@ -132,20 +132,11 @@ def schema_still_fits(context: Context) -> tuple[Reason, str] | None:
     )
 
 
-def ramp_fits_ports(context: Context) -> tuple[Reason, str] | None:
-    """In a ramp one Service leads to both versions, so that one targetPort must be right for either."""
-    if context.from_ is None or not ramps(context):
+def traffic_can_be_led(context: Context) -> tuple[Reason, str] | None:
+    """What the traffic provider needs of both versions and of the cluster must be there before anything runs."""
+    if context.from_ is None:
         return None
-    clash = port_clash(context.from_, context.to)
-    if clash is None:
-        return None
-    return (
-        Reason.RAMP_PORTS_DIFFER,
-        f"spec.components[{clash.component}].services[{clash.service}].ports[{clash.port}].targetPort: {clash.target} "
-        f"is not what {context.from_.version} listens on ({clash.former}), and in a ramp one Service leads to both; "
-        "name the container's port in both versions and target that name, or take spec.traffic.ramp out for this "
-        "upgrade",
-    )
+    return traffic_of(context.s).refusal(context.from_, context.to, ramped=ramps(context))
 
 
 def login_is_open(context: Context) -> tuple[Reason, str] | None:
@@ -156,7 +147,7 @@ def login_is_open(context: Context) -> tuple[Reason, str] | None:
 GATES: tuple[Gate, ...] = (
     schema_still_fits,
     login_is_open,
-    ramp_fits_ports,
+    traffic_can_be_led,
     services_are_ours,
     nobody_else_selects_it,
     grace_outlasts_drain,

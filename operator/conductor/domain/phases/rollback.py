@@ -21,9 +21,10 @@ from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import ending, standby_replicas, trouble
 from conductor.domain.revision import Revision
-from conductor.domain.routing import endpoints_gap, leads_to, pointing_at, services_of, switch_to
+from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.snapshot import served_components
+from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.versioned import delete, scale
 
 #: How long a full standby is waited for before half of it will do: users are on a bad version.
@@ -40,11 +41,12 @@ def rolling_back(context: Context) -> Situation:
         return Advancing(Phase.BACKING_OUT, Reason.CLEANING_UP, "there is no former version to go back to")
     if (move := _scaled_back(context, target)) is not None:
         return move
-    if not pointing_at(context.s, target):
+    traffic = traffic_of(context.s)
+    if not traffic.leads_only_to(target):
         if (hold := _target_not_ready(context, target)) is not None:
             return _unless_given_up(context, target, hold)
         return Acting(
-            switch_to(context.s, target),
+            traffic.switch_to(target),
             Reason.SWITCHING,
             "; ".join(
                 part for part in (f"pointing all Services back at {target.version}", edited(context)) if part
@@ -60,7 +62,7 @@ def rolling_back(context: Context) -> Situation:
     colour = upgrade.from_colour
     if colour is not None and (publish := publish_colour(context, str(colour))) is not None:
         return publish
-    if (gap := endpoints_gap(context.s, target)) is not None:
+    if (gap := traffic.routing_gap(target)) is not None:
         return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
     if (lag := unless_followed(context.s, context.to, Reason.PROVING_ROUTING)) is not None:
         return lag
@@ -82,7 +84,7 @@ def _unless_hopeless(context: Context, target: Revision, waiting: Waiting) -> Wa
 def _unless_given_up(context: Context, target: Revision, hold: Situation) -> Situation:
     """A target that cannot serve may never do so: a person may let users stay where they are."""
     to = context.to
-    if not (isinstance(hold, Waiting) and hold.stalled and pointing_at(context.s, to)):
+    if not (isinstance(hold, Waiting) and hold.stalled and traffic_of(context.s).leads_only_to(to)):
         return hold
     if not context.approved(STAY):
         way_out = f"; mend it, or let {to.version} stay and go forward from there: "
@@ -98,7 +100,7 @@ def _unless_given_up(context: Context, target: Revision, hold: Situation) -> Sit
 def backing_out(context: Context) -> Situation:
     """No user met the candidate: delete it, undo the expand step."""
     stands = any(workload.revision == context.to.hash for workload in context.s.workloads)
-    if context.from_ is not None and stands and leads_to(context.s, context.to):
+    if context.from_ is not None and stands and traffic_of(context.s).leads_to(context.to):
         return Advancing(
             Phase.ROLLING_BACK,
             Reason.TRAFFIC_REVERTED,

@@ -12,8 +12,9 @@ from conductor.domain.phases.context import Context
 from conductor.domain.phases.standby import noted
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import lost_readiness, trouble
-from conductor.domain.routing import data_path_gap, endpoints_gap, missing_services, pointing_at, switch_to
+from conductor.domain.routing import data_path_gap, missing_services
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.versioned import publish
 
 #: A data path that is not proven by then is broken; users are on it.
@@ -26,6 +27,7 @@ _HOLD_POLL = timedelta(seconds=5)
 def switching(context: Context) -> Situation:
     """Services, proof, workers, the published colour; in this order."""
     s, to, upgrade = context.s, context.to, context.upgrade
+    traffic = traffic_of(s)
     for component, service in missing_services(s, to):
         return Acting(
             CreateObject(serving_service(s, to, component, service)),
@@ -39,9 +41,9 @@ def switching(context: Context) -> Situation:
         return _fail_or_hold(context, Reason.READINESS_LOST, lost)
     if upgrade.switched_at is not None and undone(s, to) and (dispute := put_back(s, to)) is not None:
         return moved_again(dispute, s.now)
-    if not pointing_at(s, to):
+    if not traffic.leads_only_to(to):
         return Acting(
-            switch_to(s, to),
+            traffic.switch_to(to),
             Reason.SWITCHING,
             f"pointing all Services at {to.version}",
             {**_moved(context), "serving": upgrade.to_colour},
@@ -53,7 +55,7 @@ def switching(context: Context) -> Situation:
             Phase.SWITCHING, Reason.PROVING_ROUTING, f"all Services select {to.version} already", there
         )
     since = upgrade.switched_at
-    gap = endpoints_gap(s, to) or data_path_gap(s, to, since)
+    gap = traffic.routing_gap(to) or data_path_gap(s, to, since)
     if gap is not None:
         if s.now - since > _PROOF_PATIENCE:
             unproven = (
