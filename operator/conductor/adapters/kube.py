@@ -50,6 +50,7 @@ RESOURCES: Mapping[str, Resource] = {
     "Service": Resource("", "v1", "services"),
     "ConfigMap": Resource("", "v1", "configmaps"),
     "EndpointSlice": Resource("discovery.k8s.io", "v1", "endpointslices"),
+    "HTTPRoute": Resource("gateway.networking.k8s.io", "v1", "httproutes"),
     "Job": Resource("batch", "v1", "jobs"),
     "Event": Resource("events.k8s.io", "v1", "events"),
     "Node": Resource("", "v1", "nodes", namespaced=False),
@@ -133,6 +134,15 @@ class Kube:
             return self._call("GET", RESOURCES[kind].path(namespace, name))
         except NotFoundError:
             return None
+
+    def served(self, kind: str) -> bool:
+        """Whether the API server knows that kind at all."""
+        resource = RESOURCES[kind]
+        try:
+            found = self._call("GET", f"/apis/{resource.group}/{resource.version}")
+        except NotFoundError:
+            return False
+        return any(item.get("name") == resource.plural for item in found.get("resources") or [])
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
         """Objects that match the selectors, as the API server has them now."""

@@ -50,6 +50,25 @@ _NAMES_RULE = {
     "message": "spec.components: two components have the same name; give each a name of its own",
 }
 
+_ROUTES_RULE = {
+    "rule": (
+        "!has(self.traffic) || (has(self.traffic.provider) && self.traffic.provider == 'GatewayAPI') == "
+        "(has(self.traffic.routes) && self.traffic.routes.size() > 0)"
+    ),
+    "message": (
+        "spec.traffic: provider GatewayAPI needs routes, the HTTPRoutes that lead users to the release's Services, and "
+        "provider Service takes none; set both or neither"
+    ),
+    "fieldPath": ".traffic",
+}
+_ROUTE_NAMES_RULE = {
+    "rule": (
+        "!has(self.traffic) || !has(self.traffic.routes) || "
+        "self.traffic.routes.all(a, self.traffic.routes.filter(b, b.name == a.name).size() == 1)"
+    ),
+    "message": "spec.traffic.routes: two of them have the same name; name each route once",
+}
+
 COLUMNS = (
     {"name": "Version", "type": "string", "jsonPath": ".status.activeVersion"},
     {"name": "Target", "type": "string", "jsonPath": ".spec.version"},
@@ -63,7 +82,13 @@ COLUMNS = (
 def custom_resource_definition() -> dict[str, Any]:
     """The whole CRD, ready to be applied."""
     spec = structural(ReleaseSpec.model_json_schema(by_alias=True, mode="validation"))
-    spec["x-kubernetes-validations"] = [_SEMVER_RULE, _RAMP_RULE, _NAMES_RULE]
+    spec["x-kubernetes-validations"] = [
+        _SEMVER_RULE,
+        _RAMP_RULE,
+        _NAMES_RULE,
+        _ROUTES_RULE,
+        _ROUTE_NAMES_RULE,
+    ]
     status = structural(ReleaseStatus.model_json_schema(by_alias=True, mode="serialization"))
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -26,6 +26,8 @@ ANNOTATION_ROLLBACK = f"{GROUP}/rollback"
 ANNOTATION_RETRY = f"{GROUP}/retry"
 ANNOTATION_ROLLED_BACK_BY = f"{GROUP}/rolled-back-by"
 ANNOTATION_EPOCH = f"{GROUP}/epoch"
+#: On a route that leads to both colours: the backends that its owner wrote, as JSON, to be given back.
+ANNOTATION_BACKENDS = f"{GROUP}/backends"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 ANNOTATION_SHARDS = f"{GROUP}/shards"
 ANNOTATION_MEMBERS = f"{GROUP}/members"
@@ -39,6 +41,8 @@ FIELD_MANAGER = "maestro-conductor"
 
 ROLE_PREVIEW = "preview"
 ROLE_SERVING = "serving"
+#: A Service that leads to one colour, for routes.
+ROLE_COLOUR = "colour"
 ROLE_MIGRATION = "migration"
 ROLE_PINNED = "pinned-config"
 ROLE_TRAFFIC = "traffic"
@@ -61,6 +65,11 @@ def revision_name(release: str, revision: str) -> str:
 def preview_name(service: str) -> str:
     """Name of the Service through which the candidate is proven before users meet it."""
     return f"{service}-preview"
+
+
+def colour_service_name(service: str, colour: str) -> str:
+    """Name of the Service by which routes lead to one colour of what is behind a Service."""
+    return f"{service}-{colour}"
 
 
 def pinned_name(config_map: str, revision: str) -> str:

@@ -18,9 +18,11 @@ from conductor.api.template import PodTemplate
 
 #: https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string, without build metadata
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=40)]
+ObjectName = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
 ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=55)]
 Text = Annotated[str, StringConstraints(max_length=2048)]
 ShortText = Annotated[str, StringConstraints(max_length=253)]
@@ -112,9 +114,21 @@ class RampStep(Model):
     hold: Duration = timedelta(seconds=30)
 
 
+class TrafficProvider(StrEnum):
+    SERVICE = "Service"
+    GATEWAY_API = "GatewayAPI"
+
+
+class Route(Model):
+    """An HTTPRoute of the release's namespace that leads users to Services of the release."""
+
+    name: ObjectName
+
+
 class Traffic(Model):
     current: Colour = Colour.BLUE
-    provider: Literal["Service"] = "Service"
+    provider: TrafficProvider = TrafficProvider.SERVICE
+    routes: tuple[Route, ...] = Field(default=(), max_length=16)
     config_map: ServiceName | None = None
     switch_health: SwitchHealth = SwitchHealth()
     ramp: tuple[RampStep, ...] = Field(default=(), max_length=20)
@@ -129,6 +143,23 @@ class Traffic(Model):
                     f"weights fall from {before} to {after}; each step must be greater than the one before"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _routes_and_provider(self) -> Self:
+        names = [route.name for route in self.routes]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"routes names HTTPRoute {min(repeated)} twice; name each route once")
+        if self.provider is TrafficProvider.GATEWAY_API and not names:
+            raise ValueError(
+                "routes is empty, and provider is GatewayAPI; name the HTTPRoutes that lead users to this release's "
+                "Services, or set provider to Service"
+            )
+        if self.provider is TrafficProvider.SERVICE and names:
+            raise ValueError(
+                f"routes names {names[0]}, and provider is Service, which moves no route; set provider to GatewayAPI, "
+                "or take routes out"
+            )
+        return self
 
 
 class DrainHook(Model):

@@ -84,6 +84,8 @@ class TrafficStatus(StatusModel):
     #: Resource versions that the last switch was decided on, by Service: where one has not moved, nobody changed it.
     #: A new leader's claim moves it; its epoch stands here then.
     intended: dict[str, Short] = Field(default_factory=dict)
+    #: HTTPRoutes in our hand: they may lead to the colours' own Services, and are given back as their owner wrote them.
+    routes: tuple[Short, ...] = Field(default=(), max_length=32)
 
 
 class VerdictStatus(StatusModel):
@@ -137,6 +139,8 @@ class UpgradeStatus(StatusModel):
     from_colour: Colour | None = None
     step: int = 0
     step_at: Instant | None = None
+    #: When routes were given the weights of this step.
+    weighed_at: Instant | None = None
     attempt: int = 1
     started_at: Instant
     phase_started_at: Instant

@@ -15,16 +15,25 @@ from conductor.domain.snapshot import Snapshot
 _PODS_IN_HAND = frozenset({Phase.RAMPING, Phase.SOAKING})
 
 
+#: What a Service is for whose selector moves users.
+_LEADING = frozenset({names.ROLE_SERVING, names.ROLE_COLOUR})
+
+
 def unclaimed(s: Snapshot) -> tuple[Claim, ...]:
     """Objects that do not carry our epoch yet.
 
     The release carries it once all others do, so that they are looked at once in an epoch; Services are
-    looked at always, because a forced apply by somebody else takes the annotation away.
+    looked at always, and routes with them, because a forced apply by somebody else takes the annotation away.
     """
     found = [
         Claim("Service", service.name, service.resource_version)
         for service in sorted(s.services.values(), key=lambda service: service.name)
-        if service.release == s.name and service.role == names.ROLE_SERVING and service.epoch != s.epoch
+        if service.release == s.name and service.role in _LEADING and service.epoch != s.epoch
+    ]
+    found += [
+        Claim("HTTPRoute", name, route.resource_version)
+        for name in s.status.traffic.routes
+        if (route := s.routes.get(name)) is not None and route.epoch != s.epoch
     ]
     if s.status.epoch == s.epoch:
         return tuple(found)

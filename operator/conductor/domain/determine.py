@@ -43,6 +43,7 @@ from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
+from conductor.domain.routing import endpoints_gap
 from conductor.domain.situation import (
     Acting,
     Advancing,
@@ -56,7 +57,7 @@ from conductor.domain.situation import (
 )
 from conductor.domain.snapshot import Snapshot, policy
 from conductor.domain.standing import standing
-from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.choice import owners_routes, traffic_of
 from conductor.domain.versioned import delete, publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
@@ -315,6 +316,9 @@ def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
         return missing
     if (dispute := put_back(s, active)) is not None:
         return dispute
+    # Nothing is under way: a route may name the Service again, which leads where the route does.
+    if endpoints_gap(s, active) is None and (given := owners_routes(s, active)) is not None:
+        return given
     name = policy(s, active).traffic.config_map
     colour = str(s.status.traffic.current)
     if name is not None and s.published_colour != colour:
@@ -366,6 +370,8 @@ def _deleting(s: Snapshot) -> Situation:
         return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, f"{why}: what serves stays")
     if (given := _given_back(s)) is not None:
         return given
+    if s.active is not None and (routes := owners_routes(s, s.active)) is not None:
+        return routes
     objects: list[tuple[str, str]] = [
         ("Service", name) for name, service in sorted(s.services.items()) if service.release == s.name
     ]

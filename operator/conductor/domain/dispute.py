@@ -1,4 +1,4 @@
-"""Somebody else points a Service away from where it should be: answered twice, then people have to settle it.
+"""Somebody else points a Service or a route away from where it should be: answered twice, then people settle it.
 
 A person who has settled it may say so by `retry`: it is answered twice more then.
 """
@@ -9,7 +9,7 @@ from datetime import datetime
 
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.domain.effects import ClaimObjects, ServicePatch, SwitchServices
+from conductor.domain.effects import ClaimObjects, RoutePatch, ServicePatch, SwitchServices
 from conductor.domain.revision import Revision
 from conductor.domain.routing import missing_services, services_of
 from conductor.domain.situation import Acting, Situation, Waiting
@@ -19,46 +19,69 @@ from conductor.domain.traffic.choice import traffic_of
 #: Two reversions by somebody else are answered; the third is a disagreement that people have to settle.
 MAX_REVERSIONS = 2
 _CLAIMED = "claimed in epoch "
+_ROUTE = "HTTPRoute/"
+Patch = ServicePatch | RoutePatch
 
 
 def put_back(s: Snapshot, active: Revision) -> Situation | None:
-    """Point Services back at the revision that should serve; None where they do."""
+    """Point what leads users back at the revision that should serve; None where it does."""
     if missing_services(s, active) or traffic_of(s).leads_only_to(active):
         return None
     astray = _astray(s, active)
     if not astray:
         return None
-    name = astray[0].service
-    others = ", ".join(m for m in s.services[name].managers if m != names.FIELD_MANAGER) or "somebody"
-    if (short := _not_ready(s, active, {patch.service for patch in astray})) is not None:
+    if (short := _not_ready(s, active, {name for patch in astray for name in _services(patch)})) is not None:
         return Waiting(
             Reason.TARGET_NOT_READY,
-            f"Service {name} was changed by {others}, and {active.version} has no ready pod of {short} to point it "
-            "back at; it is never pointed at nothing",
+            f"{_named(astray[0])} was changed by {_others(s, astray[0])}, and {active.version} has no ready pod of "
+            f"{short} to point it back at; it is never pointed at nothing",
             stalled=True,
         )
+    switch = _switch(s, astray)
     if not _by_others(s, astray):
         return Acting(
-            SwitchServices(tuple(astray), s.epoch),
+            switch,
             Reason.TRAFFIC_REVERTED,
-            f"pointing Service {name} at {active.version}, which was decided and not done yet",
+            f"pointing {_named(astray[0])} at {active.version}, which was decided and not done yet",
         )
+    return _answer(s, Acting(switch, Reason.TRAFFIC_REVERTED, ""), astray[0], f"at {active.version}")
+
+
+def contested(s: Snapshot, move: Acting) -> Acting | Waiting:
+    """A share that is to be brought about once more, because somebody else took it back."""
+    if not isinstance(move.effect, SwitchServices):
+        return move
+    astray = _moved(move.effect)
+    if not astray or not _by_others(s, astray):
+        return move
+    answer = _answer(s, move, astray[0], "to the share of this step")
+    upgrade = s.status.upgrade
+    return replace(answer, until=upgrade.deadline) if isinstance(answer, Waiting) and upgrade else answer
+
+
+def _answer(s: Snapshot, move: Acting, patch: Patch, towards: str) -> Acting | Waiting:
+    """Make the move once more, unless it was made as often as is good."""
     reversions = s.status.traffic.reversions
     retry = f"{_upgrade_id(s)}/traffic/{reversions}"
     asked = s.annotations.get(names.ANNOTATION_RETRY) == retry
     if reversions and reversions % MAX_REVERSIONS == 0 and not asked:
+        what, field, leads = (
+            ("its selector was", "the selector", "selects")
+            if isinstance(patch, ServicePatch)
+            else ("its backends were", "its backends", "leads to")
+        )
         return Waiting(
             Reason.TRAFFIC_REVERTED,
-            f"Service {name}: its selector was changed by {others} {reversions + 1} times; take the selector out "
-            f"of what that manager applies, then annotate {names.ANNOTATION_RETRY}={retry} to have it pointed at "
-            f"{active.version} again. Nothing that it selects is scaled away meanwhile",
+            f"{_named(patch)}: {what} changed by {_others(s, patch)} {reversions + 1} times; take {field} out "
+            f"of what that manager applies, then annotate {names.ANNOTATION_RETRY}={retry} to have it pointed "
+            f"{towards} again. Nothing that it {leads} is scaled away meanwhile",
             stalled=True,
         )
-    return Acting(
-        SwitchServices(tuple(astray), s.epoch),
-        Reason.TRAFFIC_REVERTED,
-        f"Service {name} was changed by {others}; pointing it back at {active.version}",
-        {"reversions": reversions + 1},
+    return replace(
+        move,
+        reason=Reason.TRAFFIC_REVERTED,
+        message=f"{_named(patch)} was changed by {_others(s, patch)}; pointing it back {towards}",
+        changes={**move.changes, "reversions": reversions + 1},
     )
 
 
@@ -74,12 +97,46 @@ def undone(s: Snapshot, revision: Revision) -> bool:
     return not missing_services(s, revision) and _by_others(s, _astray(s, revision))
 
 
-def _astray(s: Snapshot, revision: Revision) -> list[ServicePatch]:
-    return [
-        patch
-        for patch in traffic_of(s).switch_to(revision).patches
-        if patch.selector != patch.former_selector
-    ]
+def intentions(effect: SwitchServices) -> dict[str, str]:
+    """What an effect was decided on, to be kept: where that has not moved since, nobody changed it.
+
+    A route's controller writes to it all the time, so that not its version tells, but its generation.
+    """
+    services = {patch.service: patch.resource_version for patch in effect.patches}
+    return services | {f"{_ROUTE}{patch.route}": str(patch.generation) for patch in effect.routes}
+
+
+def _astray(s: Snapshot, revision: Revision) -> list[Patch]:
+    return _moved(traffic_of(s).switch_to(revision))
+
+
+def _moved(switch: SwitchServices) -> list[Patch]:
+    services = [patch for patch in switch.patches if patch.selector != patch.former_selector]
+    return [*services, *switch.routes]
+
+
+def _switch(s: Snapshot, astray: Sequence[Patch]) -> SwitchServices:
+    services = tuple(patch for patch in astray if isinstance(patch, ServicePatch))
+    routes = tuple(patch for patch in astray if isinstance(patch, RoutePatch))
+    return SwitchServices(services, s.epoch, routes)
+
+
+def _named(patch: Patch) -> str:
+    return f"Service {patch.service}" if isinstance(patch, ServicePatch) else f"HTTPRoute {patch.route}"
+
+
+def _services(patch: Patch) -> tuple[str, ...]:
+    return (patch.service,) if isinstance(patch, ServicePatch) else patch.services
+
+
+def _managers(s: Snapshot, patch: Patch) -> tuple[str, ...]:
+    if isinstance(patch, ServicePatch):
+        return s.services[patch.service].managers
+    return s.routes[patch.route].managers
+
+
+def _others(s: Snapshot, patch: Patch) -> str:
+    return ", ".join(m for m in _managers(s, patch) if m != names.FIELD_MANAGER) or "somebody"
 
 
 def through_claim(s: Snapshot, claims: ClaimObjects) -> dict[str, str]:
@@ -98,11 +155,17 @@ def _still(state: ServiceState, intended: str | None) -> bool:
     return intended in (state.resource_version, f"{_CLAIMED}{state.epoch}")
 
 
-def _by_others(s: Snapshot, astray: Sequence[ServicePatch]) -> bool:
+def _untouched(s: Snapshot, patch: Patch) -> bool:
     intended = s.status.traffic.intended
-    if all(_still(s.services[patch.service], intended.get(patch.service)) for patch in astray):
+    if isinstance(patch, ServicePatch):
+        return _still(s.services[patch.service], intended.get(patch.service))
+    return intended.get(f"{_ROUTE}{patch.route}") == str(patch.generation)
+
+
+def _by_others(s: Snapshot, astray: Sequence[Patch]) -> bool:
+    if all(_untouched(s, patch) for patch in astray):
         return False
-    owners = {manager for patch in astray for manager in s.services[patch.service].managers}
+    owners = {manager for patch in astray for manager in _managers(s, patch)}
     return owners != {names.FIELD_MANAGER}
 
 

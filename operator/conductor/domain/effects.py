@@ -139,15 +139,50 @@ class ServicePatch:
 
 
 @dataclass(frozen=True)
+class RoutePatch:
+    """New backends of some of a route's rules, by their index, valid only against `resource_version`.
+
+    `services` are those of the release whose users the route leads. `kept` is what the route's owner wrote, to be
+    given back; empty where that stands on the route already, None where it is taken off it because it is given back.
+    """
+
+    route: str
+    resource_version: str
+    generation: int
+    services: tuple[str, ...]
+    backends: Mapping[int, tuple[dict[str, Any], ...]]
+    former_backends: Mapping[int, tuple[dict[str, Any], ...]]
+    kept: str | None = ""
+    former_kept: str = ""
+    #: What the route's rules say once they are patched, for people and for receipts.
+    told: str = ""
+    annotated: bool = True
+
+
+@dataclass(frozen=True)
 class SwitchServices(Effect):
-    """Point all Services at their new pods as one effect: all, or none."""
+    """Point all Services and routes at their new pods as one effect: all, or none."""
 
     patches: tuple[ServicePatch, ...]
     epoch: int
+    routes: tuple[RoutePatch, ...] = ()
 
     @property
     def subject(self) -> str:
-        return ",".join(patch.service for patch in self.patches)
+        touched = [patch.service for patch in self.patches]
+        return ",".join([*touched, *(f"HTTPRoute/{patch.route}={patch.told}" for patch in self.routes)])
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything is otherwise afterwards."""
+        return bool(self.routes) or any(
+            patch.selector != patch.former_selector or patch.ports for patch in self.patches
+        )
+
+
+@dataclass(frozen=True)
+class WeighRoutes(SwitchServices):
+    """Give routes' backends other weights; Services only where they are the routes' own."""
 
 
 @dataclass(frozen=True)

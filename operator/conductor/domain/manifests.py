@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from conductor.api import names
-from conductor.api.spec import Component, ComponentService, Migrations
+from conductor.api.spec import Colour, Component, ComponentService, Migrations
 from conductor.domain.logins import LoginPair
 from conductor.domain.revision import Revision, steady_selector
 from conductor.domain.snapshot import Snapshot
@@ -97,6 +97,17 @@ def serving_service(
     manifest = preview_service(s, revision, component, service)
     manifest["metadata"]["name"] = service.name
     manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_SERVING
+    manifest["metadata"]["annotations"] = {names.ANNOTATION_EPOCH: str(s.epoch)}
+    return manifest
+
+
+def colour_service(
+    s: Snapshot, revision: Revision, component: Component, service: ComponentService, colour: Colour
+) -> dict[str, Any]:
+    """The Service by which routes lead to one colour. Created once; later only patched."""
+    manifest = preview_service(s, revision, component, service)
+    manifest["metadata"]["name"] = names.colour_service_name(service.name, colour)
+    manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_COLOUR
     manifest["metadata"]["annotations"] = {names.ANNOTATION_EPOCH: str(s.epoch)}
     return manifest
 

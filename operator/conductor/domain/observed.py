@@ -6,6 +6,7 @@ from conductor.api import names
 from conductor.api.status import OpenIntent
 from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.traffic.rules import told
 
 _BOTH = "both"
 #: Ends a subject that was too long to be written whole: what was cut off cannot be looked for.
@@ -15,11 +16,12 @@ CUT = "…"
 def subject_of(effect: Effect) -> str:
     """What an effect touches and what it makes of it, so that a reader of the receipt need not know the code."""
     match effect:
-        case SwitchServices(patches=patches):
-            return ",".join(
+        case SwitchServices(patches=patches, routes=routes):
+            services = [
                 f"Service/{patch.service}={patch.selector.get(names.LABEL_REVISION, _BOTH)}"
                 for patch in patches
-            )
+            ]
+            return ",".join([*services, *(f"HTTPRoute/{patch.route}={patch.told}" for patch in routes)])
         case ClaimObjects(epoch=epoch):
             return f"{epoch}:{effect.subject}"
         case _:
@@ -84,6 +86,9 @@ def _switched(s: Snapshot, subject: str) -> bool:
         f"Service/{name}": service.selector.get(names.LABEL_REVISION, _BOTH)
         for name, service in s.services.items()
     }
+    selected |= {
+        f"HTTPRoute/{name}": told(rule.backends for rule in route.rules) for name, route in s.routes.items()
+    }
     return all(selected.get(name) == wanted for name, wanted in _pairs(subject))
 
 
@@ -104,6 +109,7 @@ def _published(s: Snapshot, subject: str) -> bool:
 def _claimed(s: Snapshot, subject: str) -> bool:
     epoch, objects = subject.split(":", 1)
     found = {f"Service/{name}": service.epoch for name, service in s.services.items()}
+    found |= {f"HTTPRoute/{name}": route.epoch for name, route in s.routes.items()}
     found |= {f"Deployment/{workload.name}": workload.epoch for workload in s.workloads}
     found |= {f"Pod/{pod.name}": pod.epoch for pod in s.pods}
     if s.traffic_config_map is not None:
@@ -129,6 +135,7 @@ _SHOWN: Mapping[str, Callable[[Snapshot, str], bool]] = {
     "DeletePods": _pods_deleted,
     "SetServing": _told,
     "SwitchServices": _switched,
+    "WeighRoutes": _switched,
     "AdoptObject": _adopted,
     "PublishColour": _published,
     "ClaimObjects": _claimed,

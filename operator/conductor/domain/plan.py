@@ -22,7 +22,7 @@ from conductor.api.status import (
 )
 from conductor.domain.colours import all_on, shared
 from conductor.domain.conditions import conditions
-from conductor.domain.dispute import through_claim
+from conductor.domain.dispute import intentions, through_claim
 from conductor.domain.effects import ClaimObjects, Effect, SwitchServices
 from conductor.domain.situation import (
     Acting,
@@ -39,6 +39,7 @@ from conductor.domain.situation import (
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.standing import standing_colour
 from conductor.domain.timeline import closed, enter
+from conductor.domain.traffic.choice import still_in_hand
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
 _VERDICT_REFRESH = timedelta(seconds=10)
@@ -115,6 +116,8 @@ def _wait(s: Snapshot, situation: Waiting) -> Plan:
         pending = status.pending_contract
         committed = pending is not None and pending.state is ContractState.COMMITTED
         phase = Phase.CONTRACTING if committed else Phase.STABLE
+    if status.upgrade is None and not s.deleting:
+        status = _with_upgrade(status, {"routes": still_in_hand(s)})
     failed = status.failed_digest
     if situation.reason in _SERVES_WHAT_IS_ASKED_FOR and status.upgrade is None:
         failed = ""
@@ -141,7 +144,7 @@ def _act(s: Snapshot, situation: Acting) -> Plan:
     status = _with_upgrade(s.status, changes)
     update: dict[str, Any] = {"reversions": reversions}
     if isinstance(situation.effect, SwitchServices):
-        update["intended"] = {patch.service: patch.resource_version for patch in situation.effect.patches}
+        update["intended"] = intentions(situation.effect)
     if isinstance(situation.effect, ClaimObjects):
         update["intended"] = through_claim(s, situation.effect)
     traffic = status.traffic.model_copy(update=update)
@@ -304,11 +307,14 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
     for key in ("schema_floor", "pending_contract", "pending_backout", "fenced_login"):
         if key in changes:
             update[key] = changes.pop(key)
+    routes = changes.pop("routes", None)
     serving = changes.pop("serving", None)
     if serving is not None:
         update["traffic"] = shared(status, serving, 100).model_copy(update={"current": serving})
     if "green_share" in changes and status.upgrade is not None:
         update["traffic"] = shared(status, status.upgrade.to_colour, changes.pop("green_share"))
+    if routes is not None:
+        update["traffic"] = update.get("traffic", status.traffic).model_copy(update={"routes": routes})
     if status.upgrade is not None and changes:
         verdict = changes.get("last_verdict")
         former = status.upgrade.last_verdict

@@ -13,6 +13,7 @@ from conductor.domain.revision import Revision, render_deployment
 from conductor.domain.routing import missing_services
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
+from conductor.domain.traffic.choice import traffic_of
 
 #: Phases in which only the former version has users, and the candidate none.
 BEFORE_SWITCH = frozenset(
@@ -30,6 +31,8 @@ BEFORE_SWITCH = frozenset(
 _SETTLED_TRAFFIC = (BEFORE_SWITCH | {Phase.BACKING_OUT, Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING}) - {
     Phase.RAMPING
 }
+#: Phases in which a route may lead to the colours' own Services. A rollback waits for none of them.
+_COLOURS_NEEDED = frozenset({Phase.MIGRATING, Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING})
 #: Phases that can end without knowing what the former version was.
 _NEEDS_NO_FORMER = frozenset({Phase.CONTRACTING, Phase.BACKING_OUT})
 
@@ -61,9 +64,12 @@ def repair_in_upgrade(context: Context) -> Acting | None:
     if phase is Phase.CONTRACTING:
         return _deployment(s, context.to, upgrade.to_colour) or _service(s, context.to)
     if phase in (Phase.SOAKING, Phase.CLOSING):
-        return _service(s, context.to)
+        behind_routes = traffic_of(s).repair(from_, context.to) if from_ is not None else None
+        return behind_routes or _service(s, context.to)
     if from_ is None or colour is None:
         return None
+    if phase in _COLOURS_NEEDED and (behind_routes := traffic_of(s).repair(from_, context.to)) is not None:
+        return behind_routes
     if phase in BEFORE_SWITCH or phase is Phase.BACKING_OUT:
         return _deployment(s, from_, colour) or _service(s, from_)
     if phase is Phase.ROLLING_BACK:

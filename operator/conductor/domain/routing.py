@@ -20,6 +20,10 @@ from conductor.domain.snapshot import ServiceState, Snapshot
 
 #: Answers in a row, each over a connection of its own, that make a data path proven.
 PROOF_ANSWERS = 10
+#: A data path that is not proven by then is broken; users are on it.
+PROOF_PATIENCE = timedelta(seconds=60)
+#: Answers to our own requests wake nobody; users are moving, so they are looked at often.
+PROOF_POLL = timedelta(seconds=0.2)
 #: kube-proxy writes its rules at most once a second (`--iptables-min-sync-period`), and the write takes a moment.
 PROXY_SETTLE = timedelta(seconds=1.5)
 _KEPT_OF_PORT = ("nodePort", "appProtocol")
@@ -194,14 +198,21 @@ def _ports_towards(state: ServiceState, wanted: tuple[dict[str, Any], ...]) -> t
 def endpoints_gap(s: Snapshot, revision: Revision) -> str | None:
     """Why the live EndpointSlices do not yet hold exactly the revision's ready pods; None when they do."""
     for component, service in services_of(revision):
-        ready = {pod.name for pod in s.ready_pods(revision.hash, component.name)}
-        listed = {endpoint.pod for endpoint in s.endpoints.get(service.name, ()) if endpoint.ready}
-        if not listed:
-            return f"Service {service.name} has no ready endpoint"
-        if foreign := listed - ready:
-            return f"Service {service.name} still lists {len(foreign)} pod(s) of another revision"
-        if absent := ready - listed:
-            return f"Service {service.name} does not list {len(absent)} ready pod(s) yet"
+        if (gap := listed_gap(s, service.name, revision, component)) is not None:
+            return gap
+    return None
+
+
+def listed_gap(s: Snapshot, service: str, revision: Revision, component: Component) -> str | None:
+    """The same of one Service, whatever it is for."""
+    ready = {pod.name for pod in s.ready_pods(revision.hash, component.name)}
+    listed = {endpoint.pod for endpoint in s.endpoints.get(service, ()) if endpoint.ready}
+    if not listed:
+        return f"Service {service} has no ready endpoint"
+    if foreign := listed - ready:
+        return f"Service {service} still lists {len(foreign)} pod(s) of another revision"
+    if absent := ready - listed:
+        return f"Service {service} does not list {len(absent)} ready pod(s) yet"
     return None
 
 

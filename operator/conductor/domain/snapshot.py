@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from conductor.api.parse import Finding
@@ -79,6 +80,50 @@ class Endpoint:
 
     pod: str
     ready: bool
+
+
+@dataclass(frozen=True)
+class RouteRule:
+    """One rule of an HTTPRoute: where it leads, as written."""
+
+    backends: tuple[Mapping[str, Any], ...]
+    #: A client is held on the backend that it met first.
+    sticky: bool = False
+
+
+@dataclass(frozen=True)
+class RouteParent:
+    """What the controller of one Gateway says of an HTTPRoute. `generation` is the one that it says it of."""
+
+    gateway: str
+    generation: int
+    accepted: bool
+    resolved: bool
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class RouteState:
+    """An HTTPRoute that a release names, as it stands. `kept`: what its owner wrote, while it is otherwise."""
+
+    name: str
+    resource_version: str
+    generation: int
+    epoch: int
+    rules: tuple[RouteRule, ...]
+    parents: tuple[RouteParent, ...] = ()
+    managers: tuple[str, ...] = ()
+    kept: str = ""
+    #: It has annotations at all: without any there is nothing that one could be added to.
+    annotated: bool = False
+
+
+class RouteGap(StrEnum):
+    """Why an HTTPRoute that a release names cannot be shown."""
+
+    MISSING = "missing"
+    NOT_SERVED = "not-served"
+    FORBIDDEN = "forbidden"
 
 
 @dataclass(frozen=True)
@@ -261,6 +306,9 @@ class Snapshot:
     workloads: tuple[Workload, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: Mapping[str, ServiceState] = field(default_factory=dict)
+    routes: Mapping[str, RouteState] = field(default_factory=dict)
+    #: Routes that are named and cannot be shown, by name.
+    route_gaps: Mapping[str, RouteGap] = field(default_factory=dict)
     endpoints: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     jobs: Mapping[str, JobState] = field(default_factory=dict)
     config_maps: frozenset[str] = frozenset()

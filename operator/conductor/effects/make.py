@@ -26,6 +26,7 @@ _MADE: Mapping[type[effects.Effect], Callable[[Kube, str, Any], None]] = {
     effects.DeletePods: delete_pods,
     effects.SetServing: set_serving,
     effects.SwitchServices: switch_services,
+    effects.WeighRoutes: switch_services,
     effects.AdoptObject: adopt_object,
     effects.ClaimObjects: claim_objects,
     effects.PublishColour: publish_colour,

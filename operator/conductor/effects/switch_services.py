@@ -1,62 +1,126 @@
-"""Point several Services at their new pods as one effect: all are tried dry, then all are patched.
+"""Point several Services and routes at their new pods as one effect: all are tried dry, then all are patched.
 
-A failure half-way puts back those that were patched, so that components never stay on a mixed pair.
+A failure half-way puts back what was patched, so that components never stay on a mixed pair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from conductor.adapters.kube import ApiError, Kube
-from conductor.api.names import ANNOTATION_EPOCH
-from conductor.domain.effects import ServicePatch, SwitchServices
+from conductor.api.names import ANNOTATION_BACKENDS, ANNOTATION_EPOCH
+from conductor.domain.effects import RoutePatch, ServicePatch, SwitchServices
+
+Operations = list[dict[str, Any]]
 
 
 class HalfSwitchedError(ApiError):
-    """Some Services could not be put back after a failed switch; the next pass decides afresh."""
+    """Not everything could be put back after a failed switch; the next pass decides afresh."""
+
+
+@dataclass(frozen=True)
+class _Write:
+    """One object's patch, and what takes it back once it stands at another version."""
+
+    kind: str
+    name: str
+    forward: Operations
+    back: Operations
 
 
 def switch_services(kube: Kube, namespace: str, effect: SwitchServices) -> None:
-    for patch in effect.patches:
-        kube.patch("Service", namespace, patch.service, operations(patch, effect.epoch), dry_run=True)
-    done: list[tuple[ServicePatch, str]] = []
-    for patch in effect.patches:
+    writes = list(_writes(effect))
+    for write in writes:
+        kube.patch(write.kind, namespace, write.name, write.forward, dry_run=True)
+    done: list[tuple[_Write, str]] = []
+    for write in writes:
         try:
-            answer = kube.patch("Service", namespace, patch.service, operations(patch, effect.epoch))
+            answer = kube.patch(write.kind, namespace, write.name, write.forward)
         except ApiError:
             _put_back(kube, namespace, done)
             raise
-        done.append((patch, answer["metadata"]["resourceVersion"]))
+        done.append((write, answer["metadata"]["resourceVersion"]))
 
 
-def operations(patch: ServicePatch, epoch: int) -> list[dict[str, Any]]:
+def _writes(effect: SwitchServices) -> Iterator[_Write]:
+    """Routes last: where a route leads by a colour's own Service, that one is right by then."""
+    for patch in effect.patches:
+        yield _Write("Service", patch.service, operations(patch, effect.epoch), _former(patch))
+    for route in effect.routes:
+        yield _Write("HTTPRoute", route.route, route_operations(route, effect.epoch), _former_route(route))
+
+
+def operations(patch: ServicePatch, epoch: int) -> Operations:
     """The JSON patch of one Service; it fails unless the Service is as it was read."""
-    annotation = ANNOTATION_EPOCH.replace("/", "~1")
-    result: list[dict[str, Any]] = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": patch.resource_version},
+    result: Operations = [
+        _at(patch.resource_version),
         {"op": "replace", "path": "/spec/selector", "value": patch.selector},
-        {"op": "add", "path": f"/metadata/annotations/{annotation}", "value": str(epoch)},
+        {"op": "add", "path": _annotation(ANNOTATION_EPOCH), "value": str(epoch)},
     ]
     if patch.ports:
         result.append({"op": "replace", "path": "/spec/ports", "value": list(patch.ports)})
     return result
 
 
-def _former(patch: ServicePatch, resource_version: str) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
-        {"op": "replace", "path": "/spec/selector", "value": patch.former_selector},
+def route_operations(patch: RoutePatch, epoch: int) -> Operations:
+    """The JSON patch of one route: backends of rules, and what its owner wrote there; nothing else of it."""
+    annotated: Operations = (
+        [] if patch.annotated else [{"op": "add", "path": "/metadata/annotations", "value": {}}]
+    )
+    result: Operations = [
+        _at(patch.resource_version),
+        *annotated,
+        {"op": "add", "path": _annotation(ANNOTATION_EPOCH), "value": str(epoch)},
+        *_backends(patch.backends),
     ]
+    if patch.kept is None:
+        result.append({"op": "remove", "path": _annotation(ANNOTATION_BACKENDS)})
+    elif patch.kept:
+        result.append({"op": "add", "path": _annotation(ANNOTATION_BACKENDS), "value": patch.kept})
+    return result
+
+
+def _former(patch: ServicePatch) -> Operations:
+    result: Operations = [{"op": "replace", "path": "/spec/selector", "value": patch.former_selector}]
     if patch.ports:
         result.append({"op": "replace", "path": "/spec/ports", "value": list(patch.former_ports)})
     return result
 
 
-def _put_back(kube: Kube, namespace: str, done: Sequence[tuple[ServicePatch, str]]) -> None:
+def _former_route(patch: RoutePatch) -> Operations:
+    result = _backends(patch.former_backends)
+    if patch.kept and not patch.former_kept:
+        result.append({"op": "remove", "path": _annotation(ANNOTATION_BACKENDS)})
+    elif patch.kept != "":
+        result.append({"op": "add", "path": _annotation(ANNOTATION_BACKENDS), "value": patch.former_kept})
+    return result
+
+
+def _backends(by_rule: Mapping[int, Sequence[Mapping[str, Any]]]) -> Operations:
+    return [
+        {
+            "op": "replace",
+            "path": f"/spec/rules/{index}/backendRefs",
+            "value": [dict(item) for item in backends],
+        }
+        for index, backends in sorted(by_rule.items())
+    ]
+
+
+def _at(resource_version: str) -> dict[str, Any]:
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
+
+
+def _annotation(name: str) -> str:
+    return f"/metadata/annotations/{name.replace('/', '~1')}"
+
+
+def _put_back(kube: Kube, namespace: str, done: Sequence[tuple[_Write, str]]) -> None:
     stuck = []
-    for patch, resource_version in reversed(done):
+    for write, resource_version in reversed(done):
         try:
-            kube.patch("Service", namespace, patch.service, _former(patch, resource_version))
+            kube.patch(write.kind, namespace, write.name, [_at(resource_version), *write.back])
         except ApiError as error:
-            stuck.append(f"{patch.service}: {error}")
+            stuck.append(f"{write.name}: {error}")
     if stuck:
         raise HalfSwitchedError(0, "HalfSwitched", f"could not put back {'; '.join(stuck)}")

@@ -13,6 +13,7 @@ from conductor.api import names
 from conductor.domain.snapshot import TrafficConfigMap
 from conductor.observe.held import Value, Values, same, value
 from conductor.observe.parsed import Parsed, pack, unpack
+from conductor.observe.routes import Routes
 
 Key = tuple[str, str]
 Object = dict[str, Any]
@@ -31,6 +32,8 @@ class TrafficNote:
 
     name: str | None
     found: TrafficConfigMap | None
+    #: The same of the routes that the release names.
+    routes: Routes = field(default_factory=Routes)
 
 
 @dataclass(slots=True)

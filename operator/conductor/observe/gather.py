@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from conductor.adapters.kube import ApiError, Kube
 from conductor.api import names
 from conductor.api.parse import parse_spec, parse_status
-from conductor.api.spec import ReleaseSpec
+from conductor.api.spec import Colour, ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
 from conductor.domain.phases.jobs import podless
@@ -34,11 +34,13 @@ from conductor.domain.snapshot import (
     TrafficConfigMap,
     Workload,
 )
+from conductor.domain.traffic.choice import named_routes
 from conductor.observe import adopted, read
 from conductor.observe.cache import Cache, TrafficNote
 from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
+from conductor.observe.routes import Routes, read_routes, wanted
 
 _PREFLIGHT = frozenset({Phase.PREFLIGHT, Phase.BOOTSTRAPPING})
 _V = TypeVar("_V")
@@ -99,6 +101,8 @@ def gather(
     traffic = read_traffic_config_map(kube, namespace, config_map)
     present = frozenset(_of(values, "ConfigMap", Named))
 
+    routes = read_routes(kube, namespace, wanted(spec.spec, status, revisions), status.phase)
+
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
         jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
@@ -129,6 +133,7 @@ def gather(
         services=services,
         jobs=jobs,
         traffic=traffic,
+        routes=routes,
         answers=answers,
         samples=samples,
         epoch=epoch,
@@ -160,6 +165,8 @@ def glance(
     if adopted.to_be_adopted(spec.spec, status) or adopted.in_use(status, revisions):
         # No watch shows what others made.
         return None
+    if status.traffic.routes or note.routes.names != wanted(spec.spec, status, revisions):
+        return None
     if note.name != traffic_config_map_name(spec.spec, revisions.get(status.active_revision)):
         return None
     return _snapshot(
@@ -171,6 +178,7 @@ def glance(
         services=_of(values, "Service", ServiceState),
         jobs=_jobs(values),
         traffic=note.found,
+        routes=note.routes,
         answers=_Answers(),
         samples=samples,
         epoch=epoch,
@@ -182,7 +190,9 @@ def glance(
 
 def note_of(s: Snapshot) -> TrafficNote:
     """What a fresh snapshot tells about the traffic ConfigMap, to be remembered for later glances."""
-    return TrafficNote(traffic_config_map_name(s.spec, s.active), s.traffic_config_map)
+    named = wanted(s.spec, s.status, s.revisions)
+    routes = Routes(named, s.routes, s.route_gaps)
+    return TrafficNote(traffic_config_map_name(s.spec, s.active), s.traffic_config_map, routes)
 
 
 def traffic_config_map_name(spec: ReleaseSpec | None, active: Revision | None) -> str | None:
@@ -207,6 +217,7 @@ def _snapshot(
     services: Mapping[str, ServiceState],
     jobs: Mapping[str, JobState],
     traffic: TrafficConfigMap | None,
+    routes: Routes,
     answers: _Answers,
     samples: Samples,
     epoch: int,
@@ -237,6 +248,8 @@ def _snapshot(
         workloads=tuple(_of(values, "Deployment", Workload).values()),
         pods=tuple(_of(values, "Pod", Pod).values()),
         services=services,
+        routes=routes.states,
+        route_gaps=routes.gaps,
         endpoints=read.joined(_of(values, "EndpointSlice", Slice).values()),
         jobs=jobs,
         config_maps=frozenset(_of(values, "ConfigMap", Named)),
@@ -293,6 +306,8 @@ def _foreign(
         for component in item.components if item else ():
             for service in component.services:
                 named |= {service.name, names.preview_name(service.name)}
+                if item is not None and named_routes(item):
+                    named |= {names.colour_service_name(service.name, colour) for colour in Colour}
     found = {}
     for name in sorted(named - set(known)):
         if (obj := kube.get("Service", namespace, name)) is not None:

@@ -12,7 +12,17 @@ from conductor.api import names
 from conductor.api.parse import parse_spec
 from conductor.api.spec import Colour, ReleaseSpec
 from conductor.domain.revision import Revision
-from conductor.domain.snapshot import Endpoint, JobState, Pod, ServiceState, TrafficConfigMap, Workload
+from conductor.domain.snapshot import (
+    Endpoint,
+    JobState,
+    Pod,
+    RouteParent,
+    RouteRule,
+    RouteState,
+    ServiceState,
+    TrafficConfigMap,
+    Workload,
+)
 
 Object = Mapping[str, Any]
 _ROLLOUT = "deployment.kubernetes.io/revision"
@@ -139,6 +149,45 @@ def service(obj: Object) -> ServiceState:
 
 def _touches_selector(entry: Mapping[str, Any]) -> bool:
     return "f:selector" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+
+
+def route(obj: Object) -> RouteState:
+    """An HTTPRoute that a release names."""
+    metadata, spec = obj["metadata"], obj.get("spec") or {}
+    annotations = metadata.get("annotations") or {}
+    managers = {
+        entry["manager"]
+        for entry in metadata.get("managedFields") or []
+        if "f:rules" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+    }
+    return RouteState(
+        name=metadata["name"],
+        resource_version=metadata["resourceVersion"],
+        generation=metadata.get("generation", 0),
+        epoch=epoch(obj),
+        rules=tuple(
+            RouteRule(tuple(rule.get("backendRefs") or ()), bool(rule.get("sessionPersistence")))
+            for rule in spec.get("rules") or ()
+        ),
+        parents=tuple(_parent(item) for item in (obj.get("status") or {}).get("parents") or ()),
+        managers=tuple(sorted(managers)),
+        kept=annotations.get(names.ANNOTATION_BACKENDS, ""),
+        annotated=bool(annotations),
+    )
+
+
+def _parent(item: Mapping[str, Any]) -> RouteParent:
+    conditions = {condition["type"]: condition for condition in item.get("conditions") or []}
+    needed = [conditions.get(type_) or {} for type_ in ("Accepted", "ResolvedRefs")]
+    refused = next((found for found in needed if found.get("status") != "True"), None)
+    said = f"{refused.get('reason', '')}: {refused.get('message', '')}" if refused else ""
+    return RouteParent(
+        gateway=(item.get("parentRef") or {}).get("name", ""),
+        generation=min(found.get("observedGeneration", 0) for found in needed),
+        accepted=needed[0].get("status") == "True",
+        resolved=needed[1].get("status") == "True",
+        message=said.strip(": ")[:300] or "it does not say why",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def test_one_object_can_show_what_cel_refuses() -> None:
     rules = SCHEMA["properties"]["spec"]["x-kubernetes-validations"]
     assert all("rule" in rule and ";" in rule["message"] for rule in rules)
     told = " ".join(rule["message"] for rule in rules)
-    for field in ("spec.version", "spec.traffic.ramp", "spec.components"):
+    for field in ("spec.version", "spec.traffic.ramp", "spec.components", "spec.traffic.routes"):
         assert field in told
 
 

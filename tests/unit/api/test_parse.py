@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.domain.plane import Json, api_component, migrations, spec, traffic, worker_component
+from tests.unit.domain.plane import Json, api_component, by_route, migrations, spec, traffic, worker_component
 
 from conductor.api.parse import Finding, UnknownStatusError, parse_spec, parse_status
 from conductor.api.spec import Handover, ReleaseSpec
@@ -45,6 +45,28 @@ def test_weights_that_fall(weights: tuple[int, ...], words: str) -> None:
     raw = spec(traffic=traffic(ramp=[{"weight": weight} for weight in weights]))
     assert only(raw).startswith("spec.traffic.ramp: ")
     assert f"weights fall {words}; each step must be greater than the one before" in only(raw)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (traffic(provider="GatewayAPI"), "routes is empty, and provider is GatewayAPI; name the HTTPRoutes"),
+        (
+            traffic(routes=[{"name": "mc"}]),
+            "routes names mc, and provider is Service, which moves no route; set",
+        ),
+        (by_route("mc", "edge", "mc"), "routes names HTTPRoute mc twice; name each route once"),
+    ],
+)
+def test_routes_and_their_provider_go_together(section: Json, words: str) -> None:
+    said = only(spec(traffic=section))
+    assert said.startswith("spec.traffic: ")
+    assert words in said
+
+
+def test_a_route_has_a_name_that_an_object_can_have() -> None:
+    assert only(spec(traffic=by_route("Edge_1"))).startswith('spec.traffic.routes[0].name: "Edge_1"')
+    assert isinstance(parse_spec(spec(traffic=by_route("edge.v1"))), ReleaseSpec)
 
 
 def in_components(**more: Any) -> Json:

@@ -61,11 +61,13 @@ class Invariants:
         self._namespace = namespace
         self._release = release
         self._serving: dict[str, int] = {}
+        self._led: dict[str, bool] = {}
         self._writes = 0
 
     def before(self, s: Snapshot, decided: Plan) -> None:
         """The decision by itself."""
         self._serving = self._ready_by_service()
+        self._led = self._answered_by_route()
         self._writes = len(self._kube.writes)
         self._phases_in_order(s, decided)
         self._conditions_agree(s, decided)
@@ -95,6 +97,11 @@ class Invariants:
             left = len(self._machinery.selected(found)) if found else 0
             lost = f"{decided.effect} took the last ready pod from Service {service}"
             assert not before or left > 0, lost
+        for route, answered in self._led.items():
+            still = self._answered_by_route().get(route)
+            assert not answered or still in (True, None), (
+                f"{decided.effect} leads users of {route} to nothing"
+            )
         self._owned_objects_outlive_the_release()
 
     def chain(self, chain: Chain) -> None:
@@ -108,6 +115,11 @@ class Invariants:
             for item in services
             if item["metadata"]["labels"].get(names.LABEL_ROLE) == names.ROLE_SERVING
         }
+
+    def _answered_by_route(self) -> dict[str, bool]:
+        """Whether every backend that a route gives users to has a ready pod."""
+        routes = self._kube.list("HTTPRoute", self._namespace)
+        return {route["metadata"]["name"]: "" not in self._machinery.led(route) for route in routes}
 
     def _phases_in_order(self, s: Snapshot, decided: Plan) -> None:
         before, after = s.status.phase, decided.status.phase

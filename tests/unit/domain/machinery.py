@@ -72,6 +72,8 @@ class Machinery:
     _met: dict[str, datetime] = field(default_factory=dict)
     #: Pods that nobody ends: their node is dead.
     unending: set[str] = field(default_factory=set)
+    #: Whether a Gateway's controller takes in routes; else it is away.
+    gateway_runs: bool = True
     _made: int = 0
     _followed_at: int = -1
     _listed_at: int = -1
@@ -80,6 +82,7 @@ class Machinery:
         """Pods and endpoints follow Deployments and Services."""
         self._follow()
         self._endpoints()
+        self._gateway()
 
     def tick(self, now: datetime) -> None:
         """Time has passed until `now`."""
@@ -100,6 +103,7 @@ class Machinery:
             if deployment.get("status") != status["status"]:
                 self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
         self._endpoints()
+        self._gateway()
 
     def _follow(self) -> None:
         moved_at = self.kube.moved_at("Deployment", "Pod")
@@ -255,6 +259,38 @@ class Machinery:
             if item["metadata"]["labels"]["kubernetes.io/service-name"] not in live:
                 self.kube.drop("EndpointSlice", self.namespace, item["metadata"]["name"])
         self._listed_at = self.kube.moved_at("Service", "Pod", "EndpointSlice")
+
+    def _gateway(self) -> None:
+        """The controller of the one Gateway says of every route what it took in."""
+        for route in self.kube.list("HTTPRoute", self.namespace) if self.gateway_runs else []:
+            generation = route["metadata"]["generation"]
+            backends = [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
+            resolved = all(
+                self.kube.get("Service", self.namespace, backend["name"]) is not None for backend in backends
+            )
+            said = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
+            if not resolved:
+                said["ResolvedRefs"] = ("False", "BackendNotFound")
+            conditions = [
+                {"type": type_, "status": status, "reason": reason, "observedGeneration": generation}
+                for type_, (status, reason) in said.items()
+            ]
+            status = {"parents": [{"parentRef": {"name": "edge"}, "conditions": conditions}]}
+            if route.get("status") != status:
+                self.kube.edit("HTTPRoute", self.namespace, route["metadata"]["name"], {"status": status})
+
+    def led(self, route: Object) -> dict[str, int]:
+        """What share of a route's users each revision gets, in percent; where no pod is ready, under no name."""
+        shares: dict[str, int] = {}
+        for rule in route["spec"]["rules"]:
+            whole = sum(backend.get("weight", 1) for backend in rule["backendRefs"])
+            for backend in rule["backendRefs"]:
+                service = self.kube.get("Service", self.namespace, backend["name"])
+                revisions = {revision_of(pod) for pod in self.selected(service)} if service else set()
+                name = revisions.pop() if len(revisions) == 1 else "several" if revisions else ""
+                if part := 100 * backend.get("weight", 1) // whole if whole else 0:
+                    shares[name] = max(shares.get(name, 0), part)
+        return shares
 
 
 def template_hash(deployment: Object) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tests.unit.effects.memory_api import managed
+
 Json = dict[str, Any]
 
 
@@ -52,6 +54,30 @@ def spec(version: str = "1.0.0", **more: Any) -> Json:
 def traffic(**more: Any) -> Json:
     """The traffic section of `spec()`, with more in it."""
     return {"current": "blue", "configMap": "mc-traffic"} | more
+
+
+def http_route(name: str = "mc", *services: str, **more: Any) -> Json:
+    """A route that leads users to Services, a rule each, as a user's chart renders it and the API server stores it."""
+    rules = [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/" if index == 0 else f"/{service}"}}],
+            "backendRefs": [{"group": "", "kind": "Service", "name": service, "port": 80, "weight": 1}],
+        }
+        | more
+        for index, service in enumerate(services or ("mc-api",))
+    ]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "managedFields": [managed("helm")]},
+        "spec": {"parentRefs": [{"name": "edge"}], "hostnames": ["mc.example.org"], "rules": rules},
+    }
+
+
+def by_route(*names: str, **more: Any) -> Json:
+    """The traffic section of `spec()`, led by routes."""
+    routes = [{"name": name} for name in names or ("mc",)]
+    return traffic(provider="GatewayAPI", routes=routes, **more)
 
 
 LOGINS = {"blue": "mc_blue", "green": "mc_green"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.domain.rollouts import (
     adoption,
+    by_route,
     change_of_mind,
     contract_later,
     going_well,
@@ -24,6 +25,7 @@ from tests.unit.domain.story import Story
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = (
     going_well,
+    by_route,
     adoption,
     refused,
     taken_back,

@@ -44,6 +44,8 @@ class MemoryKube(Kube):
         self.fault: Callable[[Moment, Write], None] | None = None
         #: What is said against a manifest that is applied; None where it is taken.
         self.rejects: Callable[[Object], str | None] | None = None
+        #: Kinds whose definition is not installed.
+        self.unserved: set[str] = set()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MemoryKube":
         # Objects are never changed in place, so that copies may share them.
@@ -53,6 +55,7 @@ class MemoryKube(Kube):
         twin._moved_at = dict(self._moved_at)
         twin.writes = list(self.writes)
         twin.fault, twin.rejects = self.fault, self.rejects
+        twin.unserved = set(self.unserved)
         return twin
 
     # reads
@@ -63,6 +66,9 @@ class MemoryKube(Kube):
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
         return self._found((kind, namespace or "", name))
+
+    def served(self, kind: str) -> bool:
+        return kind not in self.unserved
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Object]:
         wanted = dict(pair.split("=", 1) for pair in labels.split(",") if pair)
@@ -124,6 +130,8 @@ class MemoryKube(Kube):
                 _operate(changed, operation)
             if found.get("immutable") and changed.get("data") != found.get("data"):
                 raise ApiError(422, "Invalid", "data: field is immutable when `immutable` is set")
+            if kind == "HTTPRoute" and changed["spec"] != found["spec"]:
+                changed["metadata"]["managedFields"] = [managed(names.FIELD_MANAGER)]
             return changed if dry_run else self._store(key, changed)
 
         return self._write(Write("patch", kind, name, dry_run), store)
@@ -247,6 +255,11 @@ class MemoryKube(Kube):
         return self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def managed(manager: str) -> Object:
+    """Who wrote a route's rules last, as the API server keeps it."""
+    return {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:rules": {}}}}
+
+
 def merged(found: Object, change: Mapping[str, Any]) -> Object:
     """A JSON merge patch; None removes. Server-side apply of what one manager owns comes to the same."""
     result = dict(found)
@@ -282,18 +295,22 @@ def _operate(target: Object, operation: Mapping[str, Any]) -> None:
     path = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].lstrip("/").split("/")]
     node: Any = target
     for part in path[:-1]:
-        if part not in node:
+        key: Any = int(part) if isinstance(node, list) else part
+        if (key >= len(node)) if isinstance(node, list) else (key not in node):
             raise ApiError(422, "Invalid", f"the path {operation['path']} does not exist")
-        node = node[part]
+        node = node[key]
     last = path[-1]
     match operation["op"]:
         case "test":
             if node.get(last) != operation["value"]:
                 raise ConflictError(422, "Invalid", f"test of {operation['path']} failed")
-        case "replace":
+        case "replace" | "remove" as named:
             if last not in node:
-                raise ApiError(422, "Invalid", f"replace: {operation['path']} does not exist")
-            node[last] = operation["value"]
+                raise ApiError(422, "Invalid", f"{named}: {operation['path']} does not exist")
+            if named == "remove":
+                del node[last]
+            else:
+                node[last] = operation["value"]
         case "add":
             node[last] = operation["value"]
         case other:

@@ -1,5 +1,7 @@
 """BringingUp: the candidate beside the active colour, its pods ready, no user on them."""
 
+from dataclasses import replace
+
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
@@ -11,6 +13,7 @@ from conductor.domain.pods import not_ready, trouble, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
+from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.versioned import delete, scale
 
 
@@ -59,6 +62,15 @@ def bringing_up(context: Context) -> Situation:
                 Reason.CREATING_PREVIEW,
                 f"creating Service {manifest['metadata']['name']}",
             )
+    if context.from_ is not None and (move := traffic_of(s).prepare(context.from_, to)) is not None:
+        if isinstance(move, Waiting) and context.past(context.upgrade.deadline):
+            return Failing(
+                Reason.ROUTING_UNPROVEN,
+                f"spec.deadlines.bringUp: {move.message}; see that route's status, and that its Gateway's controller "
+                "runs",
+                Outcome.REFUSED,
+            )
+        return replace(move, until=context.upgrade.deadline) if isinstance(move, Waiting) else move
     return Advancing(Phase.MIGRATING, Reason.STARTED, "every pod is ready")
 
 

@@ -18,8 +18,10 @@ from conductor.domain.routing import services_of
 from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
-from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.choice import named_routes, traffic_of
 
+#: As long as one `helm upgrade` or `kubectl apply` takes over a handful of objects.
+_ROUTES_PATIENCE = timedelta(seconds=15)
 Gate = Callable[[Context], tuple[Reason, str] | None]
 
 #: How long the active revision may be out of order before an upgrade is refused for it: a node's restart.
@@ -139,6 +141,15 @@ def traffic_can_be_led(context: Context) -> tuple[Reason, str] | None:
     return traffic_of(context.s).refusal(context.from_, context.to, ramped=ramps(context))
 
 
+def routes_come(context: Context) -> Waiting | None:
+    """A route that is applied together with the release may come a moment after it."""
+    until = context.upgrade.phase_started_at + _ROUTES_PATIENCE
+    refusal = traffic_can_be_led(context)
+    if refusal is None or refusal[0] is not Reason.ROUTE_UNUSABLE or context.s.now >= until:
+        return None
+    return Waiting(*refusal, until)
+
+
 def login_is_open(context: Context) -> tuple[Reason, str] | None:
     """A candidate whose login the last contract step fenced cannot come up until a Job gives it back."""
     return login_lost(context)
@@ -189,6 +200,8 @@ def preflight(context: Context) -> Situation:
     s = context.s
     if (unserved := active_serves(context)) is not None:
         return unserved
+    if (coming := routes_come(context)) is not None:
+        return coming
     for gate in GATES:
         if (refusal := gate(context)) is not None:
             return Failing(*refusal, outcome=Outcome.REFUSED)
@@ -210,6 +223,8 @@ def preflight(context: Context) -> Situation:
     following = Phase.EXPANDING if context.spec.migrations else Phase.BRINGING_UP
     first = intent_of_next(context)
     changes = {"step_at": None, **first}
+    if context.from_ is not None and (routes := named_routes(context.spec)):
+        changes["routes"] = tuple(sorted({*s.status.traffic.routes, *routes}))
     said = "preflight passed"
     if first:
         floor = first["schema_floor"]

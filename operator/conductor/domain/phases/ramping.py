@@ -2,9 +2,12 @@
 
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase, Verdict
+from conductor.domain.dispute import contested
 from conductor.domain.phases.context import Context, explain, failing_verdict
 from conductor.domain.pods import lost_readiness, trouble
-from conductor.domain.situation import Advancing, Failing, Situation, Waiting
+from conductor.domain.revision import Revision
+from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL
+from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.traffic.provider import Inexpressible
 
@@ -20,16 +23,8 @@ def ramping(context: Context) -> Situation:
     if (lost := lost_readiness(s, context.to)) is not None and upgrade.took_traffic:
         return Failing(Reason.READINESS_LOST, lost)
     step = steps[upgrade.step]
-    move = traffic_of(s).weigh(context.from_, context.to, step.weight)
-    if isinstance(move, Inexpressible):
-        return Advancing(
-            Phase.RAMPING,
-            Reason.RAMPING,
-            f"spec.traffic.ramp[{upgrade.step}].weight: {move.why}",
-            {"step": upgrade.step + 1, "step_at": None},
-        )
-    if move is not None:
-        return move
+    if (moving := _brought_about(context, context.from_, step.weight)) is not None:
+        return moving
     if upgrade.step_at is None:
         held = {"step_at": s.now, "green_share": step.weight}
         return Advancing(Phase.RAMPING, Reason.RAMPING, f"holding {step.weight}%", held)
@@ -53,3 +48,28 @@ def ramping(context: Context) -> Situation:
     return Waiting(
         Reason.NO_DATA, explain(verdict, context.spec), upgrade.deadline, changes={"last_verdict": verdict}
     )
+
+
+def _brought_about(context: Context, from_: Revision, percent: int) -> Situation | None:
+    """What is still to be done or proven before that share is in force; None once it is."""
+    s, upgrade, traffic = context.s, context.upgrade, traffic_of(context.s)
+    move = traffic.weigh(from_, context.to, percent)
+    if isinstance(move, Inexpressible):
+        return Advancing(
+            Phase.RAMPING,
+            Reason.RAMPING,
+            f"spec.traffic.ramp[{upgrade.step}].weight: {move.why}",
+            {"step": upgrade.step + 1, "step_at": None},
+        )
+    if isinstance(move, Acting) and upgrade.weighed_at is not None:
+        move = contested(s, move)
+    if isinstance(move, Waiting) and move.stalled and context.past(upgrade.deadline):
+        return Failing(Reason.RAMP_DEADLINE, f"spec.deadlines.ramp: {move.message}")
+    if move is not None or upgrade.step_at is not None:
+        return move
+    gap = traffic.weight_gap(from_, context.to)
+    if gap is None:
+        return None
+    if s.now - (upgrade.weighed_at or s.now) > PROOF_PATIENCE:
+        return Failing(Reason.ROUTING_UNPROVEN, f"{percent}% is not proven to be in force: {gap}")
+    return Waiting(Reason.PROVING_ROUTING, gap, s.now + PROOF_POLL)

@@ -24,7 +24,7 @@ from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.snapshot import served_components
-from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.choice import lead_all, traffic_of
 from conductor.domain.versioned import delete, scale
 
 #: How long a full standby is waited for before half of it will do: users are on a bad version.
@@ -45,14 +45,9 @@ def rolling_back(context: Context) -> Situation:
     if not traffic.leads_only_to(target):
         if (hold := _target_not_ready(context, target)) is not None:
             return _unless_given_up(context, target, hold)
-        return Acting(
-            traffic.switch_to(target),
-            Reason.SWITCHING,
-            "; ".join(
-                part for part in (f"pointing all Services back at {target.version}", edited(context)) if part
-            ),
-            {"switched_back_at": context.s.now, "serving": upgrade.from_colour},
-        )
+        said = (f"pointing all Services back at {target.version}", edited(context))
+        back = {"switched_back_at": context.s.now, "serving": upgrade.from_colour}
+        return lead_all(context.s, target, "; ".join(part for part in said if part), back)
     if upgrade.switched_back_at is None:
         done = {"switched_back_at": context.s.now, "serving": upgrade.from_colour}
         return Advancing(Phase.ROLLING_BACK, Reason.PROVING_ROUTING, "traffic is back", done)

@@ -12,15 +12,11 @@ from conductor.domain.phases.context import Context
 from conductor.domain.phases.standby import noted
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import lost_readiness, trouble
-from conductor.domain.routing import data_path_gap, missing_services
+from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL, data_path_gap, missing_services
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
-from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.choice import lead_all, traffic_of
 from conductor.domain.versioned import publish
 
-#: A data path that is not proven by then is broken; users are on it.
-_PROOF_PATIENCE = timedelta(seconds=60)
-#: Answers to our own requests wake nobody; users are moving, so they are looked at often.
-_PROOF_POLL = timedelta(seconds=0.2)
 _HOLD_POLL = timedelta(seconds=5)
 
 
@@ -42,12 +38,8 @@ def switching(context: Context) -> Situation:
     if upgrade.switched_at is not None and undone(s, to) and (dispute := put_back(s, to)) is not None:
         return moved_again(dispute, s.now)
     if not traffic.leads_only_to(to):
-        return Acting(
-            traffic.switch_to(to),
-            Reason.SWITCHING,
-            f"pointing all Services at {to.version}",
-            {**_moved(context), "serving": upgrade.to_colour},
-        )
+        there = {**_moved(context), "serving": upgrade.to_colour}
+        return lead_all(s, to, f"pointing all Services at {to.version}", there)
     if upgrade.switched_at is None:
         # Somebody else pointed them there in the moment before we would have.
         there = {**_moved(context), "serving": upgrade.to_colour}
@@ -57,12 +49,12 @@ def switching(context: Context) -> Situation:
     since = upgrade.switched_at
     gap = traffic.routing_gap(to) or data_path_gap(s, to, since)
     if gap is not None:
-        if s.now - since > _PROOF_PATIENCE:
+        if s.now - since > PROOF_PATIENCE:
             unproven = (
                 f"{gap}; see that spec.verification.http fits {to.version}, and what else answers there"
             )
             return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, unproven)
-        return Waiting(Reason.PROVING_ROUTING, gap, s.now + _PROOF_POLL)
+        return Waiting(Reason.PROVING_ROUTING, gap, s.now + PROOF_POLL)
     if (move := hand_over(s, to, context.from_)) is not None:
         if isinstance(move, Waiting) and (found := trouble(s, to)) is not None:
             return _fail_or_hold(context, *found)

@@ -56,6 +56,10 @@ class Traffic(Protocol):
         """Lead all users to one revision, as one effect."""
         ...
 
+    def give_back(self, revision: Revision) -> SwitchServices | None:
+        """What is not ours and was changed, as its owner wrote it; None where it is. Moves nobody at rest."""
+        ...
+
     def leads_only_to(self, revision: Revision) -> bool:
         """Whether every user is led to that revision."""
         ...

@@ -6,16 +6,18 @@ selects across both revisions; weights that pod counts cannot express are report
 
 from dataclasses import dataclass
 
+from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.domain.effects import SwitchServices
 from conductor.domain.ports import port_clash
-from conductor.domain.revision import Revision
+from conductor.domain.revision import Revision, wide_selector
 from conductor.domain.routing import (
     endpoints_gap,
     is_wide,
     leads_to,
     may_reach,
     pointing_at,
+    services_of,
     switch_to,
     widen,
 )
@@ -97,6 +99,9 @@ class ServiceTraffic:
     def switch_to(self, revision: Revision) -> SwitchServices:
         return switch_to(self.s, revision)
 
+    def give_back(self, revision: Revision) -> SwitchServices | None:  # noqa: ARG002 - nothing but the Service
+        return None
+
     def leads_only_to(self, revision: Revision) -> bool:
         return pointing_at(self.s, revision)
 
@@ -104,7 +109,13 @@ class ServiceTraffic:
         return leads_to(self.s, revision)
 
     def may_lead_to(self, revision: Revision) -> bool:
-        return may_reach(self.s, revision)
+        return may_reach(self.s, revision) or any(
+            (state := self.s.services.get(service.name)) is not None
+            and wide_selector(self.s.name, component.name).items() <= dict(state.selector).items()
+            and names.LABEL_REVISION not in state.selector
+            and any(pod.serving for pod in self.s.ready_pods(revision.hash, component.name))
+            for component, service in services_of(revision)
+        )
 
     def routing_gap(self, revision: Revision) -> str | None:
         return endpoints_gap(self.s, revision)

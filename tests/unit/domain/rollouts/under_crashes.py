@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tests.unit.domain.legacy import adopting, running
 from tests.unit.domain.machinery import Behaviour, Stuck
 from tests.unit.domain.plane import Json, api_component, migrations, spec, worker_component
+from tests.unit.domain.rollouts.by_route import behind_a_route, routed, upgrading
 from tests.unit.domain.rollouts.planes import (
     FAILED,
     approve,
@@ -141,6 +142,22 @@ def adoption_taken_back(fault: Fault) -> Story:
     return story.settled()
 
 
+def upgrade_by_route(fault: Fault) -> Story:
+    """A route is weighed twice, switched and given back."""
+    story = behind_a_route()
+    story.kube.fault = fault
+    story.apply(routed("1.1.0"))
+    return story.settled()
+
+
+def rollback_by_route(fault: Fault) -> Story:
+    """In a ramp users go back by one write of their route."""
+    story = upgrading(Phase.RAMPING, 37)
+    story.kube.fault = fault
+    story.health["1.1.0"] = BAD
+    return story.settled()
+
+
 REPLAYS: tuple[Replay, ...] = (
     upgrade,
     rollback,
@@ -152,4 +169,6 @@ REPLAYS: tuple[Replay, ...] = (
     another_colour,
     adoption,
     adoption_taken_back,
+    upgrade_by_route,
+    rollback_by_route,
 )
