@@ -5,9 +5,10 @@
 #   scripts/rollback.sh RELEASE [-n NAMESPACE] [--context CONTEXT] [--dry-run] [--keep-losing]
 #
 # What it does, in this order: annotates the release, so that a returning operator knows; sees to
-# it that the standby can carry the load; points every Service of the release back; proves by the
-# EndpointSlices that they took; keeps the traffic ConfigMap true; lets the losing pods drain, so
-# that connections which clients hold move as well (not with --keep-losing).
+# it that the standby can carry the load; points every Service of the release back, and gives every
+# route that the release moves to the former colour; proves by EndpointSlices and by what Gateways
+# say that they took; keeps the traffic ConfigMap true; lets the losing pods drain, so that
+# connections which clients hold move as well (not with --keep-losing).
 #
 # Exit code 0: the former version serves. 1: something failed, and the output says where traffic is.
 # 2: wrong use. 3: refused, because there is nothing to go back to.
@@ -17,7 +18,7 @@ GROUP=maestro-conductor.io
 STANDBY_PATIENCE=60   # seconds for a full standby; after that half of it will do
 PROOF_PATIENCE=30     # seconds for EndpointSlices to follow a selector
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0"; }
 say() { printf '%s\n' "$*"; }
 fail() { printf 'rollback: %s\n' "$*" >&2; exit 1; }
 refuse() { printf 'rollback: refused: %s\n' "$*" >&2; exit 3; }
@@ -55,16 +56,17 @@ read_release() {
   template+='{{template "v" .spec.traffic.configMap}}'
   template+='{{with .status}}{{template "v" .phase}}{{template "v" .activeVersion}}'
   template+='{{with .upgrade}}{{template "v" .id}}{{template "v" .from}}{{template "v" .to}}'
-  template+='{{template "v" .fromRevision}}{{template "v" .toRevision}}{{template "v" .fromColour}}{{end}}{{end}}'
+  template+='{{template "v" .fromRevision}}{{template "v" .toRevision}}{{template "v" .fromColour}}{{end}}'
+  template+='{{with .traffic}}{{range .routes}}{{.}} {{end}}{{end}}{{"\n"}}{{end}}'
   local fields
   fields=$("${kubectl[@]}" get "$resource" "$release" -o go-template="$template") ||
     fail "release $release cannot be read; check its name, -n and --context"
   own_namespace='' annotated='' rolled_back_by='' config_map='' phase='' active_version=''
-  id='' from='' to='' from_revision='' to_revision='' from_colour=''
+  id='' from='' to='' from_revision='' to_revision='' from_colour='' in_hand=''
   {
     read -r own_namespace; read -r annotated; read -r rolled_back_by; read -r config_map
     read -r phase; read -r active_version; read -r id; read -r from; read -r to
-    read -r from_revision; read -r to_revision; read -r from_colour
+    read -r from_revision; read -r to_revision; read -r from_colour; read -r in_hand
   } <<<"$fields" || true
 }
 
@@ -117,7 +119,7 @@ services() {
   # shellcheck disable=SC2016
   template+='{{$role := ""}}{{if $labels}}{{$role = printf "%v" (index $labels "'$GROUP'/role")}}{{end}}'
   # shellcheck disable=SC2016
-  template+='{{if ne $role "preview"}}{{$m.name}} {{index . "'$GROUP'/component"}} '
+  template+='{{if and (ne $role "preview") (ne $role "colour")}}{{$m.name}} {{index . "'$GROUP'/component"}} '
   # shellcheck disable=SC2016
   template+='{{with index . "'$GROUP'/revision"}}{{.}}{{else}}all{{end}} {{$m.resourceVersion}}{{"\n"}}{{end}}'
   template+='{{end}}{{end}}{{end}}'
@@ -187,6 +189,46 @@ patch_service() {  # name component resourceVersion [option]
   "${kubectl[@]}" patch service "$1" --type=json -p "$patch" "${@:4}" >/dev/null 2>"$errors"
 }
 
+# Of one route: its resourceVersion, then rule, backend, name and weight of each backend, a line each.
+backends() {
+  local template
+  # shellcheck disable=SC2016
+  template='{{.metadata.resourceVersion}}{{"\n"}}{{range $i, $rule := .spec.rules}}{{range $j, $ref := $rule.backendRefs}}'
+  # shellcheck disable=SC2016
+  template+='{{$i}} {{$j}} {{$ref.name}} {{$ref.weight}}{{"\n"}}{{end}}{{end}}'
+  "${kubectl[@]}" get httproutes.gateway.networking.k8s.io "$1" -o go-template="$template"
+}
+
+# Gives a route's users to the former colour. One that was deleted leads nobody and is left out.
+patch_route() {  # name [option]
+  local version rule backend led weight service wanted patch='' other found to_name
+  if ! found=$(backends "$1" 2>"$errors"); then
+    grep -q 'NotFound\|not found' "$errors"
+    return
+  fi
+  other=blue; [ "$from_colour" = green ] || other=green
+  {
+    read -r version
+    while read -r rule backend led weight; do
+      for service in "${names[@]}"; do
+        case $led in
+          "$service-$from_colour") wanted=100 to_name=$led ;;
+          "$service-$other") wanted=0 to_name=$led ;;
+          *) continue ;;
+        esac
+        # Where the colour's own Service is gone, the one that is pointed back in the same breath will do.
+        if [ "$wanted" = 100 ] && ! "${kubectl[@]}" get service "$led" >/dev/null 2>&1; then to_name=$service; fi
+        [ "$weight $led" != "$wanted $to_name" ] || continue
+        patch+=',{"op":"replace","path":"/spec/rules/'$rule/backendRefs/$backend'/name","value":"'$to_name'"}'
+        patch+=',{"op":"replace","path":"/spec/rules/'$rule/backendRefs/$backend'/weight","value":'$wanted'}'
+      done
+    done
+  } <<<"$found"
+  [ -n "$patch" ] || return 0
+  patch='[{"op":"test","path":"/metadata/resourceVersion","value":"'$version'"}'$patch']'
+  "${kubectl[@]}" patch httproutes.gateway.networking.k8s.io "$1" --type=json -p "$patch" "${@:2}" >/dev/null 2>"$errors"
+}
+
 # All Services, or as few as ever: each is tried on the server first, then all are patched at once.
 point_back() {
   local attempt name component revision version away
@@ -197,18 +239,20 @@ point_back() {
       [ "$revision" != "$from_revision" ] || continue
       patch_service "$name" "$component" "$version" --dry-run=server || { away=1; break; }
     done <"$listed"
+    for name in $in_hand; do patch_route "$name" --dry-run=server || { away=1; break; }; done
     [ -z "$dry_run" ] || { [ "$away" = 0 ] || fail "the API server would refuse: $(cat "$errors")"; return 0; }
     if [ "$away" = 0 ]; then
       while read -r name component revision version; do
         [ "$revision" != "$from_revision" ] || continue
         patch_service "$name" "$component" "$version" || away=1
       done <"$listed"
+      for name in $in_hand; do patch_route "$name" || away=1; done
     fi
     [ "$away" = 1 ] || return 0
-    say "a Service changed meanwhile; reading them again ($attempt)"
+    say "a Service or a route changed meanwhile; reading them again ($attempt)"
   done
   services | while read -r name _ revision _; do say "  Service $name selects revision $revision"; done
-  fail "not every Service could be pointed back: $(cat "$errors"); run this again"
+  fail "not every Service and route could be pointed back: $(cat "$errors"); run this again"
 }
 
 # Pods that a Service's ready endpoints name.
@@ -231,6 +275,22 @@ prove() {
       [ "$SECONDS" -lt "$deadline" ] ||
         fail "Service $name selects $from, but its EndpointSlices do not show it after $PROOF_PATIENCE s;" \
           "see: kubectl -n $own_namespace get endpointslices -l kubernetes.io/service-name=$name"
+      sleep 0.5
+    done
+  done
+}
+
+# Gateways say which generation of a route they took in; a route that was deleted leads nobody.
+prove_routes() {
+  local name behind deadline=$((SECONDS + PROOF_PATIENCE))
+  for name in $in_hand; do
+    while :; do
+      # shellcheck disable=SC2016
+      behind=$("${kubectl[@]}" get httproutes.gateway.networking.k8s.io "$name" --ignore-not-found -o go-template='{{$now := .metadata.generation}}{{range .status.parents}}{{$gateway := .parentRef.name}}{{range .conditions}}{{if lt .observedGeneration $now}}{{$gateway}} {{end}}{{end}}{{end}}')
+      [ -n "$behind" ] || { say "HTTPRoute $name: every Gateway took it in"; break; }
+      [ "$SECONDS" -lt "$deadline" ] ||
+        fail "HTTPRoute $name leads to $from, but Gateway $behind has not taken that in after $PROOF_PATIENCE s;" \
+          "see: kubectl -n $own_namespace describe httproute $name"
       sleep 0.5
     done
   done
@@ -279,14 +339,15 @@ say "$own_namespace/$release: going back from $to to $from (upgrade $id, phase $
 if [ -n "$dry_run" ]; then
   prepare_standby
   point_back
-  say "would point back: ${names[*]}"
+  say "would point back: ${names[*]}${in_hand:+, and routes: $in_hand}"
   exit 0
 fi
 write_intent
 prepare_standby
 point_back
-say "traffic is back on $from after $((SECONDS - started)) s: ${names[*]}"
+say "traffic is back on $from after $((SECONDS - started)) s: ${names[*]}${in_hand:+, and routes: $in_hand}"
 prove
+prove_routes
 publish
 [ -n "$keep_losing" ] || drain_losing
 say "done in $((SECONDS - started)) s. Left for the operator, which will accept this: hand Exclusive workers back," \

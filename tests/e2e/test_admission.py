@@ -205,6 +205,16 @@ def test_an_author_gains_no_right_by_a_release(
     assert lacking.user in said
 
 
+def test_no_route_is_moved_for_who_may_not_write_it(author: Author) -> None:
+    def routed(*names: str) -> str | None:
+        routes = [{"name": name} for name in names]
+        return author.refusal(changed(PLAIN, traffic__provider="GatewayAPI", traffic__routes=routes))
+
+    assert routed("mc") is None
+    assert "may not patch HTTPRoute edge in namespace" in (routed("edge") or "")
+    assert "may not patch all httproutes.gateway.networking.k8s.io" in (routed("mc", "edge") or "")
+
+
 FOREIGN = "of-somebody-else"
 SECRETS: dict[str, Object] = {
     "env": container(env=[variable(SECRET), variable(FOREIGN)]),

@@ -91,6 +91,19 @@ def test_nodes_may_be_listed_where_they_are_to_be_asked_and_nothing_else_is_done
     assert "selector" not in exposed[0]["spec"], "it leads nowhere but while an upgrade needs it"
 
 
+def test_routes_may_be_read_and_written_where_that_is_wanted_and_are_never_made() -> None:
+    def of_routes(*settings: str) -> set[tuple[str, str]]:
+        found = grants(rendered(*settings))
+        return {(g.namespace, g.right.verb) for g in found if g.right.resource == "httproutes"}
+
+    wanted = "gatewayAPI.enabled=true"
+    assert of_routes() == of_routes(TWO) == set()
+    assert of_routes(wanted) == {("", "get"), ("", "patch")}
+    assert of_routes(TWO, wanted) == {
+        (name, verb) for name in ("prod", "staging") for verb in ("get", "patch")
+    }
+
+
 def test_namespaced_needs_no_object_of_the_whole_cluster_where_that_is_asked_for() -> None:
     objects = rendered(TWO, "crd.install=false", "admissionPolicy.enabled=false")
     assert all(item["metadata"].get("namespace") for item in objects), kinds(objects)

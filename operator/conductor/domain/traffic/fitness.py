@@ -29,7 +29,7 @@ def _findings(backends: Backends, from_: Revision, to: Revision) -> Iterator[str
             case RouteGap.FORBIDDEN:
                 yield (
                     f"{field}: the operator may not get and patch it; let it get and patch httproutes of "
-                    f"gateway.networking.k8s.io in namespace {s.namespace} (the chart's roles do)"
+                    f"gateway.networking.k8s.io in namespace {s.namespace}: the chart does with gatewayAPI.enabled=true"
                 )
             case RouteGap.MISSING:
                 yield (
