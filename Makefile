@@ -126,6 +126,13 @@ test-postgres-versions: venv ## run tests/migrator with PostgreSQL 14, 16 and 17
 test-flyway: venv ## move a database by Flyway under the migration runner; needs Java and Maven
 	@$(PY) -m pytest tests/migrator/test_flyway.py
 
+.PHONY: test-gateway
+test-gateway: venv ## upgrades by HTTPRoutes on a cluster with Traefik as its Gateway (a cold start builds it, some minutes)
+	@scripts/cluster.sh up
+	@scripts/cluster.sh images all
+	@scripts/cluster.sh images traefik:dev
+	@scripts/cluster.sh exec python -m pytest tests/e2e/test_gateway.py -m gateway --durations=0 --durations-min=5
+
 .PHONY: chaos-nodes
 chaos-nodes: export MC_CLUSTER_INSTANCE := pair
 chaos-nodes: export MC_NODES := 2

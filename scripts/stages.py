@@ -112,7 +112,9 @@ E2E_COMMAND = (*E2E_PYTEST, "--durations=0", "--durations-min=5", "-m")
 # Most of an e2e test is waiting: three files at a time share the cluster and the operator.
 # The longest files come first (tests/e2e/conftest.py), so that none goes on alone at the end.
 BY_THREE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
-TOGETHER = Stage("e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos", *BY_THREE))
+TOGETHER = Stage(
+    "e2e tests, three at a time", (*E2E_COMMAND, "not alone and not chaos and not gateway", *BY_THREE)
+)
 E2E_ONE_CLUSTER = (TOGETHER, Stage("e2e tests, one at a time", (*E2E_COMMAND, "alone and not chaos")))
 # Tests that cannot share an operator go on at the same time on a cluster of their own; what is left of them then
 # comes after the others, on theirs.

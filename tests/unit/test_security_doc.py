@@ -46,5 +46,5 @@ def test_the_role_of_authors_gives_what_the_policies_ask_for() -> None:
     }
     policy = (ROOT / "charts" / "conductor" / "templates" / "admission-authors.yaml").read_text()
     asked = set(re.findall(r'\(list "(\w*)" "(\w+)" "(\w+)"\)', policy))
-    checks = re.findall(r"authorizer\.group\('(\w*)'\)\.resource\('(\w+)'\)[^}]*?check\('(\w+)'\)", policy)
+    checks = re.findall(r"authorizer\.group\('([\w.]*)'\)\.resource\('(\w+)'\)[^}]*?check\('(\w+)'\)", policy)
     assert given == asked | set(checks)

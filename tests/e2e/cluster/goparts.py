@@ -22,6 +22,8 @@ from cluster.waiting import file_lock
 _KUBERNETES_VERSION = "v1.35.4"
 ARGO_ROLLOUTS = "github.com/argoproj/argo-rollouts"
 KWOK = "sigs.k8s.io/kwok"
+TRAEFIK = "github.com/traefik/traefik/v3"
+GATEWAY_API = "sigs.k8s.io/gateway-api"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ PARTS: Mapping[str, GoPart] = {
         # For `make bench-scale` alone: pods without cost, and a peer to compare with.
         GoPart("kwok", (f"{KWOK}/cmd/kwok",), 150),
         GoPart("argo-rollouts", (f"{ARGO_ROLLOUTS}/cmd/rollouts-controller",), 300),
+        # For `make test-gateway` alone: a Gateway with a real data plane.
+        GoPart(
+            "traefik",
+            (f"{TRAEFIK}/cmd/traefik",),
+            240,
+            linker_flags=(f"-X {TRAEFIK}/pkg/version.Version=3.6.12",),
+        ),
     )
 }
 

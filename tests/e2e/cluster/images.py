@@ -111,8 +111,17 @@ def _argo_rollouts() -> StoredImage:
     return build_static(StaticImage(f"{PREFIX}argo-rollouts:dev", files, ["/bin/rollouts-controller"]))
 
 
+def _traefik() -> StoredImage:
+    files = {"bin/traefik": goparts.binary(goparts.PARTS["traefik"])}
+    return build_static(StaticImage(f"{PREFIX}traefik:dev", files, ["/bin/traefik"]))
+
+
 #: Built and loaded only where they are asked for by name: `all` is what tests and the demo need.
-BY_NAME: Mapping[str, Callable[[], StoredImage]] = {"kwok:dev": _kwok, "argo-rollouts:dev": _argo_rollouts}
+BY_NAME: Mapping[str, Callable[[], StoredImage]] = {
+    "kwok:dev": _kwok,
+    "argo-rollouts:dev": _argo_rollouts,
+    "traefik:dev": _traefik,
+}
 
 
 def table() -> Mapping[str, Callable[[], StoredImage]]:
