@@ -111,6 +111,8 @@ class RouteState:
     generation: int
     epoch: int
     rules: tuple[RouteRule, ...]
+    #: Those that it is to be taken in by, and what their controllers say.
+    gateways: tuple[str, ...] = ()
     parents: tuple[RouteParent, ...] = ()
     managers: tuple[str, ...] = ()
     kept: str = ""

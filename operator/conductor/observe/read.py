@@ -160,6 +160,8 @@ def route(obj: Object) -> RouteState:
         for entry in metadata.get("managedFields") or []
         if "f:rules" in (entry.get("fieldsV1") or {}).get("f:spec", {})
     }
+    gateways = tuple(str(parent.get("name", "")) for parent in spec.get("parentRefs") or ())
+    said = [_parent(item) for item in (obj.get("status") or {}).get("parents") or ()]
     return RouteState(
         name=metadata["name"],
         resource_version=metadata["resourceVersion"],
@@ -169,7 +171,9 @@ def route(obj: Object) -> RouteState:
             RouteRule(tuple(rule.get("backendRefs") or ()), bool(rule.get("sessionPersistence")))
             for rule in spec.get("rules") or ()
         ),
-        parents=tuple(_parent(item) for item in (obj.get("status") or {}).get("parents") or ()),
+        gateways=gateways,
+        # A controller that is gone leaves its last word behind.
+        parents=tuple(parent for parent in said if parent.gateway in gateways),
         managers=tuple(sorted(managers)),
         kept=annotations.get(names.ANNOTATION_BACKENDS, ""),
         annotated=bool(annotations),

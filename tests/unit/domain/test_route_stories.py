@@ -166,6 +166,17 @@ def test_a_gateway_that_never_takes_the_route_in_is_refused_before_users_are_mov
     assert backends(story) == {"mc-api": 1}
 
 
+def test_a_gateway_that_never_answers_is_named() -> None:
+    story = behind_a_route()
+    story.kube.edit(
+        "HTTPRoute", NAMESPACE, "mc", {"spec": {"parentRefs": [{"name": "edge"}, {"name": "inner"}]}}
+    )
+    story.apply(routed("1.1.0", deadlines={"bringUp": "20s"}))
+    story.settled()
+    assert story.status.last_upgrade is not None
+    assert "Gateway inner does not answer for HTTPRoute mc" in story.status.last_upgrade.message
+
+
 # what is kept
 
 
@@ -313,6 +324,20 @@ def test_a_colours_own_service_that_somebody_points_elsewhere_is_pointed_back() 
     story = upgrading(Phase.RAMPING, 37)
     change = {"spec": {"selector": {names.LABEL_REVISION: story.upgrade.from_revision}}}
     story.kube.edit("Service", NAMESPACE, "mc-api-green", change)
+    story.settled()
+    assert (story.status.active_version, led(story)) == ("1.1.0", {"1.1.0": 100})
+
+
+def test_a_switch_waits_for_what_is_behind_the_route() -> None:
+    """Without a ramp too: a Service that somebody pointed elsewhere is put right before everybody is led by it."""
+    story = behind_a_route(routed("1.0.0", traffic=by_route()))
+    story.apply(routed("1.1.0", traffic=by_route(), approval={"beforeSwitch": True}))
+    story.until(Reason.AWAITING_APPROVAL)
+    change = {"spec": {"selector": {names.LABEL_REVISION: story.upgrade.from_revision}}}
+    story.kube.edit("Service", NAMESPACE, "mc-api-green", change)
+    approve(story, story.upgrade.id, "switch")
+    story.until(Reason.REPAIRING)
+    assert led(story) == {"1.0.0": 100}
     story.settled()
     assert (story.status.active_version, led(story)) == ("1.1.0", {"1.1.0": 100})
 

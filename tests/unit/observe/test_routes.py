@@ -73,6 +73,14 @@ def test_a_gateway_says_why_it_does_not_take_a_route_in() -> None:
     assert found.message == "BackendNotFound: service mc-api-blue not found"
 
 
+def test_only_gateways_that_the_route_names_have_a_say() -> None:
+    item = http_route()
+    item["metadata"]["resourceVersion"] = "7"
+    item["status"] = {"parents": [{"parentRef": {"name": "of-old"}, "conditions": []}]}
+    found = read.route(item)
+    assert (found.gateways, found.parents) == (("edge",), ())
+
+
 def test_a_rule_without_backends_and_a_route_without_rules() -> None:
     item = http_route()
     item["metadata"]["resourceVersion"] = "7"

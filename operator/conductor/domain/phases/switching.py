@@ -23,7 +23,6 @@ _HOLD_POLL = timedelta(seconds=5)
 def switching(context: Context) -> Situation:
     """Services, proof, workers, the published colour; in this order."""
     s, to, upgrade = context.s, context.to, context.upgrade
-    traffic = traffic_of(s)
     for component, service in missing_services(s, to):
         return Acting(
             CreateObject(serving_service(s, to, component, service)),
@@ -37,9 +36,8 @@ def switching(context: Context) -> Situation:
         return _fail_or_hold(context, Reason.READINESS_LOST, lost)
     if upgrade.switched_at is not None and undone(s, to) and (dispute := put_back(s, to)) is not None:
         return moved_again(dispute, s.now)
-    if not traffic.leads_only_to(to):
-        there = {**_moved(context), "serving": upgrade.to_colour}
-        return lead_all(s, to, f"pointing all Services at {to.version}", there)
+    if (moving := _led(context)) is not None:
+        return moving
     if upgrade.switched_at is None:
         # Somebody else pointed them there in the moment before we would have.
         there = {**_moved(context), "serving": upgrade.to_colour}
@@ -47,7 +45,7 @@ def switching(context: Context) -> Situation:
             Phase.SWITCHING, Reason.PROVING_ROUTING, f"all Services select {to.version} already", there
         )
     since = upgrade.switched_at
-    gap = traffic.routing_gap(to) or data_path_gap(s, to, since)
+    gap = traffic_of(s).routing_gap(to) or data_path_gap(s, to, since)
     if gap is not None:
         if s.now - since > PROOF_PATIENCE:
             unproven = (
@@ -62,6 +60,17 @@ def switching(context: Context) -> Situation:
     if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
         return publish
     return Advancing(Phase.SOAKING, Reason.SOAKING, f"all traffic is on {to.version}")
+
+
+def _led(context: Context) -> Situation | None:
+    """The next move that leads everybody to the candidate; None once they are."""
+    s, to, traffic = context.s, context.to, traffic_of(context.s)
+    if traffic.leads_only_to(to):
+        return None
+    if context.from_ is not None and (first := traffic.approach(context.from_, to)) is not None:
+        return first
+    there = {**_moved(context), "serving": context.upgrade.to_colour}
+    return lead_all(s, to, f"pointing all Services at {to.version}", there)
 
 
 def _moved(context: Context) -> dict[str, Any]:

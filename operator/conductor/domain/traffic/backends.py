@@ -119,8 +119,11 @@ class Backends:
     def status_gap(self) -> str | None:
         """Why no controller has said yet that it took in the routes as they are now."""
         for route in self.routes():
-            if not route.parents:
-                return f"no Gateway answers for HTTPRoute {route.name}"
+            if not route.gateways:
+                return f"HTTPRoute {route.name} names no Gateway in its parentRefs"
+            silent = sorted(set(route.gateways) - {parent.gateway for parent in route.parents})
+            if silent:
+                return f"Gateway {silent[0]} does not answer for HTTPRoute {route.name}"
             for parent in route.parents:
                 if parent.generation < route.generation:
                     return f"Gateway {parent.gateway} has not taken in HTTPRoute {route.name} yet"

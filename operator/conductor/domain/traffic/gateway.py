@@ -98,23 +98,30 @@ class GatewayTraffic:
         if (hindrance := self.hindrance()) is not None:
             until = self.s.status.upgrade.deadline if self.s.status.upgrade else None
             return Waiting(Reason.ROUTE_UNUSABLE, hindrance, until, stalled=True)
+        if (mended := self._mended(from_, to)) is not None:
+            return mended
         backends = self._backends
-        services = colour_patches(backends, from_, to)
         weights = {
             name: {backends.colour(from_): WHOLE - percent, backends.colour(to): percent}
             for name in backends.everything_on(from_, to)
         }
         routes = weighing(backends, weights, from_, to)
-        if not services and not routes:
+        if not routes:
             return None
-        if not services and (gap := self._unready(from_, to)) is not None:
+        if (gap := self._unready(from_, to)) is not None:
             return Waiting(Reason.PROVING_ROUTING, gap)
         return Acting(
-            WeighRoutes(services, self.s.epoch, () if services else routes),
+            WeighRoutes((), self.s.epoch, routes),
             Reason.SWITCHING,
             f"moving {percent}% of requests",
             {"took_traffic": True, "step_at": None, "weighed_at": self.s.now, "green_share": percent},
         )
+
+    def approach(self, from_: Revision, to: Revision) -> Acting | Waiting | None:
+        if (mended := self._mended(from_, to)) is not None:
+            return mended
+        gap = self._unready(from_, to)
+        return Waiting(Reason.PROVING_ROUTING, gap) if gap is not None else None
 
     def switch_to(self, revision: Revision) -> SwitchServices:
         there = self._services.leads_only_to(revision)
@@ -183,6 +190,15 @@ class GatewayTraffic:
         if upgrade is None or not self.s.status.traffic.routes:
             return None, None
         return self.s.revision(upgrade.from_revision), self.s.revision(upgrade.to_revision)
+
+    def _mended(self, from_: Revision, to: Revision) -> Acting | None:
+        """Colours' Services first, where somebody pointed one elsewhere: a route is led by them."""
+        patches = colour_patches(self._backends, from_, to)
+        if not patches:
+            return None
+        names = ", ".join(patch.service for patch in patches)
+        said = f"Service {names} was changed by somebody; pointing it at its own colour again"
+        return Acting(SwitchServices(patches, self.s.epoch), Reason.REPAIRING, said)
 
     def _unready(self, from_: Revision, to: Revision) -> str | None:
         """Why users must not be given to `to` yet: a route is written only to what is seen to be behind it."""

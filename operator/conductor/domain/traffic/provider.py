@@ -44,6 +44,10 @@ class Traffic(Protocol):
         """The next move that gives `to` that share of users, and never more; None once it has it."""
         ...
 
+    def approach(self, from_: Revision, to: Revision) -> Acting | Waiting | None:
+        """What has to be right before everybody is led to `to`; None once it is. No way back waits for it."""
+        ...
+
     def weight_gap(self, from_: Revision, to: Revision) -> str | None:
         """Why the share that was asked for is not proven to be in force yet; None when it is."""
         ...

@@ -77,6 +77,9 @@ class ServiceTraffic:
             )
         return None
 
+    def approach(self, from_: Revision, to: Revision) -> Acting | Waiting | None:  # noqa: ARG002 - the same
+        return None
+
     def weight_gap(self, from_: Revision, to: Revision) -> str | None:  # noqa: ARG002 - nothing but the Service
         return None
 

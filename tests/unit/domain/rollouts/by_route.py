@@ -16,7 +16,7 @@ STEPS = [{"weight": 1, "hold": "5s"}, {"weight": 37, "hold": "5s"}]
 
 def routed(version: str, **more: object) -> Json:
     """Two pods behind a route, and steps that two pods could not express."""
-    return small(version, traffic=by_route(ramp=STEPS), **more)
+    return small(version, **{"traffic": by_route(ramp=STEPS), **more})
 
 
 def behind_a_route(spec: Json | None = None) -> Story:
