@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from cluster import goparts
-from harness.kube import CLUSTER_SCOPED, Kube, Object, read_manifests
+from harness.kube import CLUSTER_SCOPED, ApiError, Kube, Object, read_manifests
 from harness.load_run import RESTRICTED_CONTAINER, RESTRICTED_POD
 from harness.namespaces import delete_namespace, make_namespace
 from harness.waiting import poll, wait_available, wait_condition
@@ -91,6 +93,19 @@ def _define(kube: Kube) -> None:
             kube.apply(definition)
             name = definition["metadata"]["name"]
             wait_condition(kube, "CustomResourceDefinition", name, "", "Established")
+    for kind in ("GatewayClass", "Gateway", "HTTPRoute"):
+        poll(partial(_served, kube, kind), what=f"{kind}s to be served", deadline_seconds=START_SECONDS)
+
+
+def _served(kube: Kube, kind: str) -> bool | None:
+    """What is established is served a moment later."""
+    try:
+        kube.objects(kind)
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None
+    return True
 
 
 def _rights() -> list[Object]:
