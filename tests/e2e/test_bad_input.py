@@ -239,11 +239,38 @@ def test_an_image_that_cannot_be_pulled(blue: Blue) -> None:
 
 
 def test_green_that_fits_no_node(blue: Blue) -> None:
-    selector = {"example.com/no-such-node": "true"}
-    blue.release.apply(changed(UPGRADE, components__0__template__spec__nodeSelector=selector))
-    assert_told(
-        blue.release, "Unschedulable", "spec.components[web].template", "fits no node", "add capacity"
+    nowhere = changed(
+        UPGRADE, components__0__template__spec__nodeSelector={"example.com/no-such-node": "true"}
     )
+    blue.release.apply(nowhere)
+    assert_told(blue.release, "NoRoom", "spec.components[web]", "2 of 2 pods", "nodeSelector", "add nodes")
+    # Where nodes are said to come on demand, only the scheduler can tell that none did.
+    blue.release.apply(changed(nowhere, surge={"nodes": "OnDemand"}, deadlines__bringUp="15s"))
+    assert_told(blue.release, "spec.deadlines.bringUp", "pods were not ready in time")
+
+
+def test_green_that_the_quota_has_no_room_for(blue: Blue) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "one-colour"},
+        "spec": {"hard": {"pods": "3"}},
+    }
+    blue.kube.apply_all([quota], namespace=blue.namespace)
+    wait_for_objects(
+        blue.kube, "ResourceQuota", blue.namespace,
+        lambda items: bool(items and (items[0].get("status") or {}).get("used")), what="the quota counted",
+    )  # fmt: skip
+    blue.release.apply(UPGRADE)
+    says = (
+        "NoRoom",
+        "spec.components[web]",
+        "2 pods",
+        "ResourceQuota one-colour leaves 1 of 3",
+        "raise the quota",
+    )
+    assert_told(blue.release, *says)
+    assert blue.kube.delete("ResourceQuota", "one-colour", blue.namespace)
 
 
 def test_a_prometheus_that_cannot_be_reached(blue: Blue) -> None:
@@ -285,7 +312,8 @@ def test_an_expand_job_whose_pod_the_quota_refuses(blue: Blue) -> None:
         "apiVersion": "v1",
         "kind": "ResourceQuota",
         "metadata": {"name": "no-more-pods"},
-        "spec": {"hard": {"pods": "0"}},
+        # One that looks at more than the template: preflight leaves these to the API server.
+        "spec": {"hard": {"pods": "0"}, "scopes": ["BestEffort"]},
     }
     blue.kube.apply_all([quota], namespace=blue.namespace)
     migrations = {

@@ -54,6 +54,7 @@ RESOURCES: Mapping[str, Resource] = {
     "Job": Resource("batch", "v1", "jobs"),
     "Event": Resource("events.k8s.io", "v1", "events"),
     "Node": Resource("", "v1", "nodes", namespaced=False),
+    "ResourceQuota": Resource("", "v1", "resourcequotas"),
     "Lease": Resource("coordination.k8s.io", "v1", "leases"),
 }
 

@@ -220,6 +220,17 @@ class Adoption(Model):
         return self
 
 
+class SurgeNodes(StrEnum):
+    PRESENT = "Present"
+    ON_DEMAND = "OnDemand"
+
+
+class Surge(Model):
+    """Whether the nodes that are there must have room for both colours, or more nodes come when pods ask for them."""
+
+    nodes: SurgeNodes = SurgeNodes.PRESENT
+
+
 class Approval(Model):
     before_switch: bool = False
     before_contract: bool = False
@@ -320,6 +331,7 @@ class ReleaseSpec(Model):
     traffic: Traffic = Traffic()
     pre_stop_hook: PreStopHook = PreStopHook()
     verification: Verification = Verification()
+    surge: Surge = Surge()
     soak: Duration = timedelta(minutes=10)
     approval: Approval = Approval()
     deadlines: Deadlines = Deadlines()

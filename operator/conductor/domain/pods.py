@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from conductor.api.reasons import Reason
+from conductor.api.spec import SurgeNodes
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Waiting
-from conductor.domain.snapshot import Pod, Snapshot, served_components
+from conductor.domain.snapshot import Pod, Snapshot, policy, served_components
 
 #: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
 IMAGE_PATIENCE = timedelta(seconds=30)
@@ -23,15 +24,18 @@ _SHOWN = 10
 
 def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
     """The first thing that keeps this revision from running and will not mend itself, or None."""
+    spec = policy(s, revision)
+    comes = spec.surge.nodes is SurgeNodes.ON_DEMAND
+    patience = spec.deadlines.bring_up if comes else _SCHEDULING_PATIENCE
     for pod in s.pods_of(revision.hash):
         if pod.terminating:
             continue
-        if (found := _pod_trouble(s, pod)) is not None:
+        if (found := _pod_trouble(s, pod, patience)) is not None:
             return found
     return None
 
 
-def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
+def _pod_trouble(s: Snapshot, pod: Pod, scheduling_patience: timedelta) -> tuple[Reason, str] | None:
     where = f"spec.components[{pod.component}].template"
     age = s.age(pod.created_at)
     if pod.waiting_reason in IMAGE_REASONS and age >= IMAGE_PATIENCE:
@@ -40,7 +44,7 @@ def _pod_trouble(s: Snapshot, pod: Pod) -> tuple[Reason, str] | None:
             f"{where}.spec.containers[].image: {pod.image} cannot be pulled ({pod.waiting_reason}: "
             f"{pod.waiting_message}); push the image, correct its name or give imagePullSecrets",
         )
-    if pod.unschedulable and age >= _SCHEDULING_PATIENCE:
+    if pod.unschedulable and age >= scheduling_patience:
         return (
             Reason.UNSCHEDULABLE,
             f"{where}: pod {pod.name} fits no node ({pod.unschedulable}); free or add capacity, "

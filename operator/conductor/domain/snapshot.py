@@ -10,6 +10,7 @@ from conductor.api.parse import Finding
 from conductor.api.spec import Colour, Component, ReleaseSpec
 from conductor.api.status import ReleaseStatus
 from conductor.domain.revision import Revision
+from conductor.domain.room import Room
 
 
 @dataclass(frozen=True)
@@ -318,6 +319,8 @@ class Snapshot:
     traffic_config_map: TrafficConfigMap | None = None
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
+    #: Read before an upgrade makes anything, and then only.
+    room: Room | None = None
     #: Read while something is to be adopted and nothing of the release serves yet.
     found: Found | None = None
     health: HealthSample | None = None

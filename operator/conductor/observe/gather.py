@@ -20,6 +20,7 @@ from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
 from conductor.domain.phases.jobs import podless
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
+from conductor.domain.room import Room
 from conductor.domain.snapshot import (
     Found,
     HealthSample,
@@ -41,6 +42,7 @@ from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
 from conductor.observe.routes import Routes, read_routes, wanted
+from conductor.observe.room import RoomReader
 
 _PREFLIGHT = frozenset({Phase.PREFLIGHT, Phase.BOOTSTRAPPING})
 _V = TypeVar("_V")
@@ -65,6 +67,7 @@ class _Answers:
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
     found: Found | None = None
+    room: Room | None = None
 
 
 def gather(
@@ -79,6 +82,7 @@ def gather(
     new_upgrades: bool,
     urls: UrlPatterns | None = None,
     parsed: Parsed | None = None,
+    rooms: RoomReader | None = None,
 ) -> Snapshot:
     """Read everything about one release. Raises ApiError where the API server does not answer."""
     parsed = parsed or Parsed(partial(parse_spec, urls=urls))
@@ -116,6 +120,8 @@ def gather(
             rejections=_rejections(kube, namespace, name, candidate),
             other_services=tuple(item for item in listed_services if item.release != name),
         )
+        if rooms is not None and status.phase is Phase.PREFLIGHT and not answers.rejections:
+            answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
     workloads = _of(values, "Deployment", Workload).values()
     foreign = [
         pod
@@ -257,6 +263,7 @@ def _snapshot(
         traffic_config_map=traffic,
         rejections=answers.rejections,
         other_services=answers.other_services,
+        room=answers.room,
         found=answers.found,
         health=samples.health,
         silence=samples.silence,

@@ -19,6 +19,7 @@ from conductor.domain.snapshot import Snapshot
 from conductor.observe.cache import Cache, Key, TrafficNote
 from conductor.observe.gather import Samples, gather, glance, note_of, read_traffic_config_map
 from conductor.observe.parsed import Parsed
+from conductor.observe.room import RoomReader
 from conductor.runtime import metrics
 
 _D = TypeVar("_D")
@@ -49,6 +50,7 @@ class Sight:
         self._cache = cache
         self._parsed = parsed
         self._clock = clock
+        self._rooms = RoomReader(kube, clock)
         self._lock = threading.Lock()
         self._read_by: dict[Key, float] = {}
 
@@ -138,7 +140,9 @@ class Sight:
             self._forget(key)
             return None
         self._cache.put_release(release, ours=True)
-        snapshot = gather(self._kube, self._readers, release, parsed=self._parsed, **settings)
+        snapshot = gather(
+            self._kube, self._readers, release, parsed=self._parsed, rooms=self._rooms, **settings
+        )
         metrics.LOOKS.labels("read").inc()
         self._cache.note_traffic(key, note_of(snapshot))
         moving = snapshot.status.upgrade is not None

@@ -15,7 +15,7 @@ from typing import Any
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, component_of, node_sample, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, busy, chain_of
-from tests.unit.domain.surroundings import BEGIN, Clock, Inline, Models
+from tests.unit.domain.surroundings import BEGIN, NODE, Clock, Inline, Models
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 
@@ -32,6 +32,7 @@ from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import HealthSample, ProbeSample, ProgressSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
+from conductor.observe.room import RoomReader
 
 NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
 _AGAIN = timedelta(milliseconds=50)
@@ -77,6 +78,8 @@ class Story:
         self.progress: ProgressSample | None = None
         #: Nodes by what is seen through them, empty where they follow; None: they cannot be asked.
         self.nodes: dict[str, str] | None = None
+        #: None: no right to read quotas and nodes, so that nothing is said about them.
+        self.rooms: RoomReader | None = None
         self._log = Log(self.kube, self.machinery, NAMESPACE, UID, BEGIN)
         self.phases: list[Phase] = []
         #: The same with the time at which each began.
@@ -89,6 +92,7 @@ class Story:
         self._probes: dict[str, ProbeSample] = {}
         self._status: tuple[str, ReleaseStatus] | None = None
         meta = {"name": NAME, "namespace": NAMESPACE, "uid": UID, **metadata}
+        self.kube.put("Node", "", NODE)
         self.kube.put(names.KIND, NAMESPACE, {"kind": names.KIND, "metadata": meta, "spec": spec})
 
     @property
@@ -213,6 +217,7 @@ class Story:
             **self._times(),
             new_upgrades=self.new_upgrades,
             parsed=self._parsed,
+            rooms=self.rooms,
         )
 
     def _times(self) -> dict[str, Any]:

@@ -8,6 +8,14 @@ from typing import Any
 from conductor.observe.parsed import Parsed
 
 BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
+#: With room for whatever a story asks for.
+NODE = {
+    "metadata": {"name": "one"},
+    "status": {
+        "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "500"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
 
 
 class Inline(Executor):

@@ -13,6 +13,7 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import Colour
 from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import SwitchServices
+from conductor.observe.room import RoomReader
 
 IMAGE = "localhost/mc:1.1.0"
 
@@ -286,3 +287,55 @@ def test_a_first_install_that_fails_leaves_nothing_and_waits_for_a_better_spec()
     story.apply(spec("1.0.1"))
     story.settled()
     assert story.serving() == {"1.0.1"}
+
+
+def with_room(story: Story, cpu: str, quota: str = "") -> Story:
+    """The one node with so much to give, a quota on the namespace, and an operator that may read both."""
+    story.kube.edit("Node", "", "one", {"status": {"allocatable": {"cpu": cpu}}})
+    if quota:
+        hard = {"hard": {"requests.cpu": quota}, "used": {"requests.cpu": "0"}}
+        story.kube.put("ResourceQuota", NAMESPACE, {"metadata": {"name": "team"}, "status": hard})
+
+    def seconds() -> float:
+        return story.now.timestamp()
+
+    story.rooms = RoomReader(story.kube, seconds)
+    return story
+
+
+def asking(version: str, cpu: str, **surge: str) -> Object:
+    wanted = spec(version)
+    wanted["components"][0]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+    return {**wanted, **({"surge": surge} if surge else {})}
+
+
+def test_a_candidate_that_only_half_fits_is_not_begun() -> None:
+    story = try_upgrade(with_room(installed(spec("1.0.0")), cpu="1"), asking("1.1.0", "400m"))
+    refused(story, Reason.NO_ROOM, "1 of 3 pods of 400m cpu find no node", "spec.surge.nodes: OnDemand")
+    assert Phase.BRINGING_UP not in story.phases[story.phases.index(Phase.PREFLIGHT) :]
+
+
+def test_nodes_that_come_on_demand_are_not_counted() -> None:
+    story = with_room(installed(spec("1.0.0")), cpu="1")
+    story.apply(asking("1.1.0", "400m", nodes="OnDemand"))
+    assert story.settled().status.active_version == "1.1.0"
+
+
+def test_a_quota_is_counted_wherever_nodes_come_from() -> None:
+    story = with_room(installed(spec("1.0.0")), cpu="64", quota="1")
+    refused(
+        try_upgrade(story, asking("1.1.0", "400m", nodes="OnDemand")),
+        Reason.NO_ROOM,
+        "need 1200m of requests.cpu, and ResourceQuota team leaves 1 of 1",
+    )
+
+
+def test_pods_on_their_way_out_are_waited_for() -> None:
+    story = with_room(installed(spec("1.0.0")), cpu="2")
+    leaving = {"name": "other", "namespace": "else", "deletionTimestamp": "2026-03-01T00:00:00Z"}
+    takes = {"nodeName": "one", "containers": [{"resources": {"requests": {"cpu": "1500m"}}}]}
+    story.kube.put("Pod", "else", {"metadata": leaving, "spec": takes, "status": {"phase": "Running"}})
+    story.apply(asking("1.1.0", "400m"))
+    story.until(Reason.WAITING_FOR_ROOM)
+    story.kube.drop("Pod", "else", "other")
+    assert story.settled().status.active_version == "1.1.0"

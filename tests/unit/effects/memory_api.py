@@ -5,12 +5,20 @@ it was. `fault` is called around every write and may raise, which is how tests l
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from conductor.adapters.kube import AlreadyExistsError, ApiError, ConflictError, Kube, NotFoundError, Object
+from conductor.adapters.kube import (
+    AlreadyExistsError,
+    ApiError,
+    ConflictError,
+    Kube,
+    NotFoundError,
+    Object,
+    Page,
+)
 from conductor.api import names
 
 Key = tuple[str, str, str]
@@ -80,6 +88,11 @@ class MemoryKube(Kube):
         if not wanted:
             return items
         return [item for item in items if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
+
+    def pages(self, kind: str, namespace: str | None, labels: str = "", size: int = 50) -> Iterator[Page]:
+        found = self.list(kind, namespace, labels)
+        for start in range(0, max(len(found), 1), size):
+            yield Page(found[start : start + size], str(self._version))
 
     def _keys(self, kind: str) -> Sequence[Key]:
         if kind not in self._in_order:

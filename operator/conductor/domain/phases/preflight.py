@@ -9,6 +9,7 @@ from conductor.api.spec import ReleaseSpec
 from conductor.api.status import Outcome, Phase
 from conductor.domain.effects import CreateObject, PinConfigMap
 from conductor.domain.manifests import revision_record
+from conductor.domain.phases.capacity import room_for_all
 from conductor.domain.phases.context import Context, ramps
 from conductor.domain.phases.deferred_contract import intent_of_next, question
 from conductor.domain.phases.sessions import login_lost
@@ -205,6 +206,8 @@ def preflight(context: Context) -> Situation:
     for gate in GATES:
         if (refusal := gate(context)) is not None:
             return Failing(*refusal, outcome=Outcome.REFUSED)
+    if (cramped := room_for_all(context)) is not None:
+        return cramped
     for source in context.to.pinned:
         target = names.pinned_name(source, context.to.hash)
         if target not in s.config_maps:
