@@ -41,8 +41,8 @@ from conductor.observe.cache import Cache, TrafficNote
 from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
-from conductor.observe.routes import Routes, read_routes, wanted
 from conductor.observe.room import RoomReader
+from conductor.observe.routes import Routes, read_routes, wanted
 
 _PREFLIGHT = frozenset({Phase.PREFLIGHT, Phase.BOOTSTRAPPING})
 _V = TypeVar("_V")

@@ -25,7 +25,7 @@ from conductor.runtime import metrics
 _D = TypeVar("_D")
 #: A release at rest is read at the latest after so long, or after so long for each release there is.
 _REST_SECONDS = 300.0
-_REST_SECONDS_EACH = 2.0
+_REST_SECONDS_EACH = 4.0
 #: One that moves is read at the latest after so long, whatever the watches show of it.
 _MOVING_SECONDS = 30.0
 
