@@ -131,7 +131,8 @@ def test_the_standby_follows_what_one_makes_of_the_candidate(made: Lane[PodinfoU
         story.ask()
         item = story.release.wait_shed(deadline_seconds=PATIENCE_SECONDS)
         size = story.options.replicas
-        green, blue = (deployment(made, item["status"][of]) for of in ("candidateRevision", "activeRevision"))
+        green = deployment(made, item["status"]["candidateRevision"])
+        blue = deployment(made, story.before.revision)
         was = made.kube.need("Deployment", green, story.namespace)["spec"]["replicas"]
         assert was >= size
         autoscale(made, green, was + 2, was + 4)

@@ -133,8 +133,12 @@ def test_going_back_does_not_notice_that_postgresql_is(kube: Kube, no_other_oper
                 lambda item: bool(item["status"].get("upgrade", {}).get("switchedBackAt")),
                 what="traffic to be back", deadline_seconds=PATIENCE_SECONDS,
             )["status"]["upgrade"]  # fmt: skip
-            service = kube.need("Service", "mc-api", story.namespace)
-            assert service["spec"]["selector"]["maestro-conductor.io/revision"] == story.before.revision
+            # The status says so first: it is the intent.
+            wait_for_object(
+                kube, "Service", "mc-api", story.namespace,
+                lambda item: item["spec"]["selector"]["maestro-conductor.io/revision"] == story.before.revision,
+                what="to lead back", deadline_seconds=BACK_SECONDS,
+            )  # fmt: skip
             # mc calls itself ready while it reaches its database: only then can the way back be proven.
             lead_to(made, usual)
             ended = story.release.wait_upgrade(
