@@ -239,13 +239,12 @@ def test_an_image_that_cannot_be_pulled(blue: Blue) -> None:
 
 
 def test_green_that_fits_no_node(blue: Blue) -> None:
-    nowhere = changed(
-        UPGRADE, components__0__template__spec__nodeSelector={"example.com/no-such-node": "true"}
-    )
-    blue.release.apply(nowhere)
+    selector = "components__0__template__spec__nodeSelector"
+    blue.release.apply(changed(UPGRADE, **{selector: {"example.com/no-such-node": "true"}}))
     assert_told(blue.release, "NoRoom", "spec.components[web]", "2 of 2 pods", "nodeSelector", "add nodes")
     # Where nodes are said to come on demand, only the scheduler can tell that none did.
-    blue.release.apply(changed(nowhere, surge={"nodes": "OnDemand"}, deadlines__bringUp="15s"))
+    elsewhere = changed(UPGRADE, **{selector: {"example.com/no-such-node": "yet"}})
+    blue.release.apply(changed(elsewhere, surge={"nodes": "OnDemand"}, deadlines__bringUp="15s"))
     assert_told(blue.release, "spec.deadlines.bringUp", "pods were not ready in time")
 
 

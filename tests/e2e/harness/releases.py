@@ -143,11 +143,14 @@ class Release:
 
         The phase begins with the reason `Soaking` too; what tells them apart is the message.
         """
-        return self.wait(
-            lambda item: (item["status"]["phase"], item["status"]["reason"]) == ("Soaking", "Soaking")
-            and _WINDOW_OPEN in item["status"]["message"],
-            what="the end of shedding", deadline_seconds=deadline_seconds,
-        )  # fmt: skip
+
+        def shed(item: Object) -> bool:
+            # One that was created a moment ago has no status yet.
+            found = item.get("status") or {}
+            at = (found.get("phase"), found.get("reason"))
+            return at == ("Soaking", "Soaking") and _WINDOW_OPEN in found["message"]
+
+        return self.wait(shed, what="the end of shedding", deadline_seconds=deadline_seconds)
 
     def wait_condition(
         self,
