@@ -183,7 +183,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "deletes a candidate that somebody gave users",
         2,
         _small(divert=1, command=1),
-        of(services, "leads_to", lambda *_: False),
+        of(services, "may_reach", lambda *_: False),
     ),
     Mutant(
         "takes back a first install that may have users",

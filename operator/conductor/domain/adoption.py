@@ -141,16 +141,15 @@ def _handing_back(s: Snapshot, active: Revision | None) -> Situation | None:
     The mark on the Deployment goes last: it is what tells that something is left to be done.
     """
     marked = [workload for workload in s.workloads if workload.adopted]
-    if not marked:
-        return None
-    if active is not None and active.adopted is not None:
+    if marked and active is not None and active.adopted is not None:
         said = f"spec.adopt was taken out: {active.version} is handed back as it runs"
         return Recognising("", "", None, Reason.HANDED_BACK, said)
     if active is None:
+        # Also where no Deployment is marked any more: a leader that was deposed may have written this late.
         for service, state in _services(s):
-            if names.LABEL_POD_TEMPLATE_HASH in state.selector:
+            if state.release == s.name and names.LABEL_POD_TEMPLATE_HASH in state.selector:
                 return hand_back_service(service.name, state)
-    return hand_back_deployment(s, marked[0])
+    return hand_back_deployment(s, marked[0]) if marked else None
 
 
 def hand_back_service(name: str, state: ServiceState) -> Acting:

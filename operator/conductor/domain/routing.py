@@ -45,15 +45,6 @@ def pointing_at(s: Snapshot, revision: Revision) -> bool:
     )
 
 
-def leads_to(s: Snapshot, revision: Revision) -> bool:
-    """Whether a Service leads users to the revision, and to no other."""
-    return any(
-        (state := s.services.get(service.name)) is not None
-        and _leads(state, _towards(s, revision, component, service, state))
-        for component, service in services_of(revision)
-    )
-
-
 def reached(s: Snapshot, revision: Revision) -> bool:
     """Whether every Service of the revision leads to ready pods of it, be it among others."""
     return all(

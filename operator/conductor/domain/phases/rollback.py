@@ -95,7 +95,7 @@ def _unless_given_up(context: Context, target: Revision, hold: Situation) -> Sit
 def backing_out(context: Context) -> Situation:
     """No user met the candidate: delete it, undo the expand step."""
     stands = any(workload.revision == context.to.hash for workload in context.s.workloads)
-    if context.from_ is not None and stands and traffic_of(context.s).leads_to(context.to):
+    if context.from_ is not None and stands and traffic_of(context.s).may_lead_to(context.to):
         return Advancing(
             Phase.ROLLING_BACK,
             Reason.TRAFFIC_REVERTED,

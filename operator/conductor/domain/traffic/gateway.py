@@ -164,9 +164,6 @@ class GatewayTraffic:
     def leads_only_to(self, revision: Revision) -> bool:
         return self._services.leads_only_to(revision) and self._backends.lead_only_to(revision)
 
-    def leads_to(self, revision: Revision) -> bool:
-        return self._services.leads_to(revision) or self._backends.one_leads_to(revision)
-
     def may_lead_to(self, revision: Revision) -> bool:
         return self._services.may_lead_to(revision) or self._backends.one_leads_to(revision)
 

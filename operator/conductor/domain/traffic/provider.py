@@ -68,10 +68,6 @@ class Traffic(Protocol):
         """Whether every user is led to that revision."""
         ...
 
-    def leads_to(self, revision: Revision) -> bool:
-        """Whether something leads users to that revision and to no other."""
-        ...
-
     def may_lead_to(self, revision: Revision) -> bool:
         """Whether something leads users to that revision, be it among others."""
         ...

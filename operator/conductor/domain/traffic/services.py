@@ -14,7 +14,6 @@ from conductor.domain.revision import Revision, wide_selector
 from conductor.domain.routing import (
     endpoints_gap,
     is_wide,
-    leads_to,
     may_reach,
     pointing_at,
     services_of,
@@ -107,9 +106,6 @@ class ServiceTraffic:
 
     def leads_only_to(self, revision: Revision) -> bool:
         return pointing_at(self.s, revision)
-
-    def leads_to(self, revision: Revision) -> bool:
-        return leads_to(self.s, revision)
 
     def may_lead_to(self, revision: Revision) -> bool:
         return may_reach(self.s, revision) or any(
