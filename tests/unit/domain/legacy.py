@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.unit.domain.plane import Json, api_component, spec, worker_component
-from tests.unit.domain.story import NAMESPACE, Story
+from tests.unit.domain.story import NAMESPACE, Story, checkpoint
 
 from conductor.api import names
 
@@ -95,6 +95,11 @@ def apply_deployment(story: Story, count: int = 2) -> None:
     """The Deployment's own manifest is applied: its size is that of the manifest again."""
     story.note(f"the manifest of Deployment {DEPLOYMENT} is applied again: {count} replicas")
     story.kube.edit("Deployment", NAMESPACE, DEPLOYMENT, {"spec": {"replicas": count}})
+
+
+def adopted() -> Story:
+    """What runs was adopted, and nothing of another version has begun."""
+    return checkpoint("adoption adopted", lambda: running(adopting()).settled())
 
 
 def untouched(story: Story, *names_: str) -> bool:

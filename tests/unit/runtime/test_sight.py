@@ -127,7 +127,7 @@ def test_many_releases_are_read_more_rarely_so_that_all_of_them_cost_the_same(ri
         )
     rig.sight.doubt(KEY)
     assert rig.basis() == "read"
-    assert 1600 <= rig.sight.left(KEY) <= 2400
+    assert 3200 <= rig.sight.left(KEY) <= 4800
 
 
 def test_first_reads_are_spread_over_the_whole_time(rig: Rig) -> None:
