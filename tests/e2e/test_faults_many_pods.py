@@ -106,7 +106,8 @@ class Watching:
             pods = kube.objects("Pod", place, labels=f"{LABEL_RELEASE}={NAME}")
             served = kube.need("Service", NAME, place)["spec"]["selector"][LABEL_REVISION]
             ready = Counter(pod["metadata"]["labels"][LABEL_REVISION] for pod in pods if _ready(pod))
-            self.most = max(self.most, len(pods))
+            standing = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+            self.most = max(self.most, len(standing))
             self.least_serving = min(self.least_serving, ready[served])
             self.looks += 1
             self._over.wait(0.5)
