@@ -198,6 +198,9 @@ class Release:
             last = status.get("lastUpgrade") or {}
             if last.get("to") != to_version or status.get("upgrade") or _observed(item) < generation:
                 return False
+            if status.get("reason") == "CreatingRevision":
+                # What was asked for is being written down, and the upgrade before it is still the last one.
+                return False
             if last["outcome"] not in outcomes:
                 raise WaitError(f"upgrade to {to_version} ended as {last['outcome']}: {last}")
             return status.get("phase") == SETTLED_PHASE
