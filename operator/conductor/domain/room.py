@@ -91,11 +91,6 @@ class Lack:
     passing: bool = False
 
 
-def lacking(room: Room, needs: Sequence[Need]) -> Lack | None:
-    """The first thing that there is too little of for all the pods together; None where they fit."""
-    return quota_lack(room.quotas or (), needs) or node_lack(room.nodes, needs)
-
-
 def quota_lack(quotas: Iterable[Quota], needs: Sequence[Need]) -> Lack | None:
     """The first quota that would refuse a pod. Pods on their way out count until they are gone."""
     for quota in quotas:

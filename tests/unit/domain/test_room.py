@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from conductor.domain.room import Amount, Lack, Need, Node, Quota, Room, expression_holds, lacking
+from conductor.domain.room import (
+    Amount,
+    Lack,
+    Need,
+    Node,
+    Quota,
+    Room,
+    expression_holds,
+    node_lack,
+    quota_lack,
+)
 
 MI = Decimal(2**20)
 
@@ -24,8 +34,12 @@ def need(pods: int = 3, cpu: str = "0.5", component: str = "api", **pod_spec: An
     return Need(component, pods, amount, template)
 
 
+def lacking(room: Room, needs: list[Need]) -> Lack | None:
+    return quota_lack(room.quotas or (), needs) or node_lack(room.nodes, needs)
+
+
 def lack(room: Room, *needs: Need) -> Lack:
-    found = lacking(room, needs)
+    found = lacking(room, list(needs))
     assert found is not None
     return found
 
@@ -56,7 +70,7 @@ def test_room_that_pods_on_their_way_out_hold_is_waited_for() -> None:
 
 def test_a_small_component_is_placed_after_the_large_one() -> None:
     both = (need(pods=2, cpu="0.2", component="edge"), need(pods=1, cpu="1.6"))
-    assert lacking(Room((), (node("one"),)), both) is None
+    assert lacking(Room((), (node("one"),)), list(both)) is None
 
 
 def test_as_many_pods_as_a_node_takes() -> None:
