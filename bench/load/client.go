@@ -33,6 +33,7 @@ type client struct {
 	random   *rand.Rand
 	conn     *connection
 	lastGood time.Time
+	record   *record
 }
 
 // budget hands out the requests of a run that has a bounded number of them.
@@ -65,6 +66,7 @@ func (c *client) run(ctx context.Context) {
 	}
 	now := time.Now()
 	c.tally.gap(c.number, now.Sub(c.lastGood), now)
+	c.record.gap(c.lastGood, now)
 }
 
 // think waits for the client's turn and watches its idle connection meanwhile; false: the run is over.
@@ -117,6 +119,7 @@ func (c *client) ask(call *call, started time.Time) {
 		}
 		c.conn = conn
 		c.tally.connected()
+		c.record.connected()
 	}
 	got, err := c.conn.exchange(call, deadline)
 	if err != nil {
@@ -126,6 +129,7 @@ func (c *client) ask(call *call, started time.Time) {
 	c.judge(call, got, started)
 	if got.closes && c.kind == keepAlive {
 		c.tally.toldToClose()
+		c.record.told()
 	}
 	if got.closes || c.kind == oneShot {
 		c.disconnect()
@@ -141,6 +145,7 @@ func (c *client) judge(call *call, got answer, started time.Time) {
 	version := c.settings.versionOf(got)
 	c.tally.answered(exchanged{c.kind, version, now, now.Sub(started), kind})
 	if kind != "" {
+		c.record.failed()
 		c.sample(kind, errors.New(snippet(got)), call, now, version, got.status)
 		c.tally.unacknowledged(call)
 		return
@@ -148,6 +153,7 @@ func (c *client) judge(call *call, got answer, started time.Time) {
 	c.tally.acknowledge(call)
 	c.script.acknowledged(call)
 	c.tally.gap(c.number, now.Sub(c.lastGood), now)
+	c.record.answered(version, c.lastGood, started, now)
 	c.lastGood = now
 }
 
@@ -165,6 +171,7 @@ func (c *client) failed(err error, call *call, started time.Time) {
 func (c *client) fail(kind failureKind, err error, call *call, started time.Time) {
 	now := time.Now()
 	c.tally.answered(exchanged{c.kind, "", now, now.Sub(started), kind})
+	c.record.failed()
 	c.sample(kind, err, call, now, "", 0)
 }
 

@@ -11,5 +11,8 @@
 // connection per request. All of them form a closed loop with think time: a client starts its next
 // request when its turn comes and its last one has ended.
 //
+// Beside them there can be clients of HTTP/2, gRPC (calls, or one stream) and WebSocket, which hold one connection for as
+// long as the server lets them: held.go says what is an orderly end of one and what is a failure.
+//
 // What counts as a failure stands in outcome.go, the report's shape in summary.go.
 package main

@@ -65,33 +65,50 @@ func run(ctx context.Context, settings settings, output io.Writer) (summary, err
 	tally := newTally(time.Now())
 	lines := &lineWriter{encoder: json.NewEncoder(output)}
 	go reportProgress(background, tally, lines)
-	playClients(ctx, settings, resolver, tally)
+	records := playClients(ctx, settings, resolver, tally)
 	stopBackground()
 
 	report := tally.summary(settings, time.Now())
 	report.ResolverErrors = resolver.errors.Load()
+	for _, record := range records {
+		report.Clients = append(report.Clients, record.summary())
+	}
 	if settings.verifyDSN != "" {
 		verifyWrites(settings.verifyDSN, settings.verifyTable, tally.acked, tally.unacked, &report.Writes)
 	}
 	return report, lines.write(summaryLine{report})
 }
 
-func playClients(ctx context.Context, settings settings, resolver *resolver, tally *tally) {
+// playClients answers what was recorded of clients one by one, if that was asked for.
+func playClients(ctx context.Context, settings settings, resolver *resolver, tally *tally) []*record {
 	budget := newBudget(settings.requests)
 	var everyone sync.WaitGroup
-	for number := range settings.clients() {
+	var records []*record
+	recorded := func(kind clientKind, number int) *record {
+		if !settings.eachClient || kind == oneShot {
+			return nil
+		}
+		records = append(records, &record{kind: kind, number: number})
+		return records[len(records)-1]
+	}
+	for number, kind := range settings.kinds() {
 		random := newRandom(settings.seed, number)
-		kind := keepAlive
-		if number >= settings.keepAlive {
-			kind = oneShot
+		if dial := heldDials[kind]; dial != nil {
+			h := &holder{
+				number: number, kind: kind, settings: settings, resolver: resolver, tally: tally, budget: budget,
+				random: random, record: recorded(kind, number), dial: dial,
+			}
+			everyone.Go(func() { h.run(ctx) })
+			continue
 		}
 		c := &client{
 			number: number, kind: kind, settings: settings, resolver: resolver, tally: tally, budget: budget,
-			random: random, script: newScript(settings, kind == oneShot, number, random),
+			random: random, script: newScript(settings, kind == oneShot, number, random), record: recorded(kind, number),
 		}
 		everyone.Go(func() { c.run(ctx) })
 	}
 	everyone.Wait()
+	return records
 }
 
 func newScript(settings settings, oneShot bool, client int, random *rand.Rand) script {

@@ -71,8 +71,10 @@ func (r *resolver) refresh(ctx context.Context) error {
 	return nil
 }
 
-func (r *resolver) next() string {
+func (r *resolver) next() string { return r.at(r.port) }
+
+func (r *resolver) at(port string) string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return net.JoinHostPort(r.addresses[r.turn.Add(1)%uint64(len(r.addresses))], r.port)
+	return net.JoinHostPort(r.addresses[r.turn.Add(1)%uint64(len(r.addresses))], port)
 }

@@ -3,14 +3,26 @@ package main
 // The flags, checked: a message names the flag, its value and what would be right.
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// heldClients are clients of one kind that hold their connection, and the port where the application expects them.
+type heldClients struct {
+	count int
+	port  int
+}
+
+// heldKinds in the order in which their clients are numbered.
+var heldKinds = []clientKind{h2Client, grpcClient, grpcStream, websocketClient}
 
 type settings struct {
 	url           *url.URL
@@ -31,6 +43,8 @@ type settings struct {
 	verifyDSN     string
 	verifyTable   string
 	seed          uint64
+	eachClient    bool
+	held          map[clientKind]*heldClients
 }
 
 func parseSettings(arguments []string, output io.Writer) (settings, error) {
@@ -56,6 +70,14 @@ func parseSettings(arguments []string, output io.Writer) (settings, error) {
 	flags.StringVar(&s.verifyDSN, "verify-dsn", os.Getenv("VERIFY_DSN"), "after the run, look for every acknowledged id in this PostgreSQL (default: environment VERIFY_DSN)")
 	flags.StringVar(&s.verifyTable, "verify-table", "executions", "table with the column id for -verify-dsn")
 	flags.Uint64Var(&s.seed, "seed", 0, "seed of think times and choices (0: a new one each run)")
+	flags.BoolVar(&s.eachClient, "each-client", false, "report what every client that keeps its connection lived through")
+	s.held = map[clientKind]*heldClients{}
+	for _, kind := range heldKinds {
+		s.held[kind] = &heldClients{}
+		name := strings.ReplaceAll(string(kind), "_", "-")
+		flags.IntVar(&s.held[kind].count, name, 0, "clients that hold one connection of this kind; they ask in -profile get")
+		flags.IntVar(&s.held[kind].port, name+"-port", 0, "port for them (0: that of -url)")
+	}
 	if err := flags.Parse(arguments); err != nil {
 		return s, err
 	}
@@ -74,7 +96,15 @@ func (s settings) check() error {
 	switch {
 	case !slices.Contains([]string{"get", "mc"}, s.profile):
 		return fmt.Errorf("-profile %q: choose get or mc", s.profile)
-	case s.keepAlive < 0 || s.oneShot < 0 || s.clients() == 0:
+	case s.keepAlive < 0 || s.oneShot < 0 || s.anyHeldBelowZero():
+		return errors.New("a number of clients is below 0; give 0 for none")
+	case s.heldCount() > 0 && s.profile != "get":
+		return fmt.Errorf("-profile %q: clients of h2, grpc, grpc-stream and websocket ask in -profile get only", s.profile)
+	case s.heldCount() > 0 && s.keepAliveRate > 0:
+		return fmt.Errorf("-keepalive-rate %g: leave it out beside h2, grpc, grpc-stream and websocket; all clients ask equally often", s.keepAliveRate)
+	case s.heldCount() > s.held[h2Client].count && s.versionHeader != "":
+		return fmt.Errorf("-version-header %q: gRPC and WebSocket answer without headers; give -version-json", s.versionHeader)
+	case s.clients() == 0:
 		return fmt.Errorf("-keepalive %d -oneshot %d: at least one client is needed", s.keepAlive, s.oneShot)
 	case s.rate <= 0:
 		return fmt.Errorf("-rate %g: must be above 0", s.rate)
@@ -94,7 +124,42 @@ func (s settings) check() error {
 	return nil
 }
 
-func (s settings) clients() int { return s.keepAlive + s.oneShot }
+func (s settings) clients() int { return s.keepAlive + s.oneShot + s.heldCount() }
+
+func (s settings) heldCount() int {
+	count := 0
+	for _, clients := range s.held {
+		count += clients.count
+	}
+	return count
+}
+
+func (s settings) anyHeldBelowZero() bool {
+	for _, clients := range s.held {
+		if clients.count < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s settings) portOf(kind clientKind) string {
+	if clients := s.held[kind]; clients != nil && clients.port > 0 {
+		return strconv.Itoa(clients.port)
+	}
+	return s.port()
+}
+
+// kinds tells of which kind each client is, by its number.
+func (s settings) kinds() []clientKind {
+	kinds := append(slices.Repeat([]clientKind{keepAlive}, s.keepAlive), slices.Repeat([]clientKind{oneShot}, s.oneShot)...)
+	for _, kind := range heldKinds {
+		if clients := s.held[kind]; clients != nil {
+			kinds = append(kinds, slices.Repeat([]clientKind{kind}, clients.count)...)
+		}
+	}
+	return kinds
+}
 
 // turnInterval is a client's mean time from the start of a request to the start of the next.
 func (s settings) turnInterval(kind clientKind) time.Duration {

@@ -50,21 +50,27 @@ type summary struct {
 	Seconds          [][]any                   `json:"seconds"` // [second, requests, failures, {version: answers}]
 	FailureSamples   []failureSample           `json:"failure_samples"`
 	ResolverErrors   int64                     `json:"resolver_errors"`
+	Clients          []clientSummary           `json:"clients,omitempty"` // with -each-client
 }
 
 type connectionSummary struct {
 	Opened      int64 `json:"opened"`
-	ToldToClose int64 `json:"told_to_close"` // keep-alive clients sent away by Connection: close
+	ToldToClose int64 `json:"told_to_close"` // clients sent away in order: Connection: close, GOAWAY, a stream's or socket's end
+	AskedAgain  int64 `json:"asked_again"`   // refused unprocessed, or crossed such a word: no failure, see held.go
 	IdleClosed  int64 `json:"idle_closed"`   // closed by the server with no request in flight: no failure
 	IdleReset   int64 `json:"idle_reset"`    // the same, by a reset
 }
 
 type versionSummary struct {
-	Answers   int64          `json:"answers"`
-	Failures  int64          `json:"failures"`
-	KeepAlive *answersOfKind `json:"keepalive,omitempty"`
-	OneShot   *answersOfKind `json:"oneshot,omitempty"`
-	Latency   latencySummary `json:"latency"`
+	Answers    int64          `json:"answers"`
+	Failures   int64          `json:"failures"`
+	KeepAlive  *answersOfKind `json:"keepalive,omitempty"`
+	OneShot    *answersOfKind `json:"oneshot,omitempty"`
+	H2         *answersOfKind `json:"h2,omitempty"`
+	Grpc       *answersOfKind `json:"grpc,omitempty"`
+	GrpcStream *answersOfKind `json:"grpc_stream,omitempty"`
+	Websocket  *answersOfKind `json:"websocket,omitempty"`
+	Latency    latencySummary `json:"latency"`
 }
 
 type answersOfKind struct {

@@ -173,6 +173,12 @@ func (t *tally) toldToClose() {
 	t.connections.ToldToClose++
 }
 
+func (t *tally) askedAgain() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.connections.AskedAgain++
+}
+
 func (t *tally) idleEnded(end idleEnd) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,6 +234,8 @@ func (v *versionTally) summary() versionSummary {
 	return versionSummary{
 		Answers: v.answers, Failures: v.failures, Latency: v.latency.summary(),
 		KeepAlive: v.kinds[keepAlive].summary(), OneShot: v.kinds[oneShot].summary(),
+		H2: v.kinds[h2Client].summary(), Grpc: v.kinds[grpcClient].summary(),
+		GrpcStream: v.kinds[grpcStream].summary(), Websocket: v.kinds[websocketClient].summary(),
 	}
 }
 

@@ -112,7 +112,13 @@ def podinfo(version: str) -> GoPart:
 def load_generator() -> GoPart:
     """The load generator of bench/load; its own sources are part of the key."""
     module = REPOSITORY / "bench" / "load"
-    return GoPart("load", (".",), 20, module=module, sources=tuple(sorted(module.rglob("*.go"))))
+    return GoPart("load", (".",), 35, module=module, sources=tuple(sorted(module.rglob("*.go"))))
+
+
+def shed_application() -> GoPart:
+    """The application of the shedding tests: HTTP/1.1, HTTP/2, gRPC and WebSocket."""
+    module = REPOSITORY / "bench" / "load"
+    return GoPart("shedapp", ("./shedapp",), 20, module=module, sources=tuple(sorted(module.rglob("*.go"))))
 
 
 @cache

@@ -20,6 +20,7 @@ from cluster.staticimage import StaticImage, build_static
 PREFIX = "localhost/"
 MC_VERSIONS = ("1.0.0", "1.1.0", "1.2.0-bad", "1.2.1-slow")
 PODINFO_VERSIONS = ("6.9.0", "6.9.1")
+SHEDAPP_VERSIONS = ("1.0.0", "1.1.0")
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,17 @@ def _traefik() -> StoredImage:
     return build_static(StaticImage(f"{PREFIX}traefik:dev", files, ["/bin/traefik"]))
 
 
+def _shedapp(version: str) -> StoredImage:
+    files = {"shedapp": goparts.binary(goparts.shed_application())}
+    return build_static(StaticImage(f"{PREFIX}shedapp:{version}", files, ["/shedapp", f"-version={version}"]))
+
+
 #: Built and loaded only where they are asked for by name: `all` is what tests and the demo need.
 BY_NAME: Mapping[str, Callable[[], StoredImage]] = {
     "kwok:dev": _kwok,
     "argo-rollouts:dev": _argo_rollouts,
     "traefik:dev": _traefik,
+    **{f"shedapp:{version}": partial(_shedapp, version) for version in SHEDAPP_VERSIONS},
 }
 
 

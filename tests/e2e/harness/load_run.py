@@ -6,7 +6,7 @@ import json
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +32,14 @@ RESTRICTED_CONTAINER = {
 
 
 @dataclass(frozen=True)
+class HeldClients:
+    """Clients of one kind, and the Service's port for them."""
+
+    count: int
+    port: int
+
+
+@dataclass(frozen=True)
 class LoadPlan:
     """Who asks what, how often. The standard is 50 keep-alive and 50 one-shot clients, 350 requests/s in all."""
 
@@ -50,6 +58,10 @@ class LoadPlan:
     tenants: int = 4
     expect_status: int = 200
     host: str = ""
+    #: Clients that hold one connection for as long as the server lets them, by kind: how many, and at which port.
+    held: dict[str, HeldClients] = field(default_factory=dict)
+    #: Whether the report tells what each client that keeps its connection lived through.
+    each_client: bool = False
     verify_dsn: str = ""
     processors: int = 1
     #: The node that the users come from; empty: any.
@@ -57,7 +69,7 @@ class LoadPlan:
 
     def arguments(self) -> list[str]:
         """The generator's command line; the DSN goes by the environment, because it holds a password."""
-        flags = {
+        flags: dict[str, str | int | float] = {
             "url": self.url,
             "profile": self.profile,
             "version-header": self.version_header,
@@ -73,6 +85,11 @@ class LoadPlan:
             "expect-status": self.expect_status,
             "host": self.host,
         }
+        for kind, clients in self.held.items():
+            name = kind.replace("_", "-")
+            flags |= {name: clients.count, f"{name}-port": clients.port}
+        if self.each_client:
+            flags["each-client"] = "true"
         return [f"-{name}={value}" for name, value in flags.items() if value != ""]
 
 

@@ -11,6 +11,18 @@ from typing import Any
 
 KEEP_ALIVE = "keepalive"
 ONE_SHOT = "oneshot"
+H2 = "h2"
+GRPC = "grpc"
+GRPC_STREAM = "grpc_stream"
+WEBSOCKET = "websocket"
+#: Kinds that hold one connection, and what people call them.
+PROTOCOLS = {
+    KEEP_ALIVE: "HTTP/1.1 keep-alive",
+    H2: "HTTP/2",
+    GRPC: "gRPC, calls",
+    GRPC_STREAM: "gRPC, one stream",
+    WEBSOCKET: "WebSocket",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,48 @@ class Second:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A time in which every answer of a client was of one version."""
+
+    version: str
+    answers: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time between two good answers, the client's own pace included."""
+
+    seconds: float
+    until: datetime
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """What one client that keeps its connection lived through; its longest gaps, longest first."""
+
+    kind: str
+    number: int
+    answers: int
+    failures: int
+    connections: int
+    told_to_close: int
+    asked_again: int
+    spans: tuple[Span, ...]
+    gaps: tuple[Gap, ...]
+    longest_wait_seconds: float
+
+    def versions(self) -> list[str]:
+        return [span.version for span in self.spans]
+
+    def longest_gap_seconds(self, since: datetime, until: datetime) -> float:
+        """The longest gap that ended in this time; where none of those kept did, an upper bound of it."""
+        within = [gap.seconds for gap in self.gaps if since < gap.until <= until]
+        return max(within, default=min((gap.seconds for gap in self.gaps), default=0.0))
+
+
+@dataclass(frozen=True)
 class Writes:
     """The creates of a run against the database; `verified` is False where nobody looked."""
 
@@ -108,6 +162,8 @@ class LoadSummary:
     seconds: tuple[Second, ...] = ()
     failure_samples: tuple[dict[str, Any], ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    #: Of a plan with `each_client`; reports that are merged leave it out.
+    clients: tuple[ClientReport, ...] = ()
 
     def last_answer(self, version: str, client: str) -> datetime | None:
         """When a client of this kind last heard this version."""
@@ -189,6 +245,7 @@ def parse_summary(raw: dict[str, Any]) -> LoadSummary:
         seconds=tuple(Second(*second) for second in raw["seconds"]),
         failure_samples=tuple(raw["failure_samples"]),
         raw=raw,
+        clients=tuple(map(_client, raw.get("clients", ()))),
     )
 
 
@@ -249,10 +306,28 @@ def _merged_version(left: VersionReport, right: VersionReport) -> VersionReport:
 def _version(raw: dict[str, Any]) -> VersionReport:
     by_client = {
         client: Answers(raw[client]["answers"], _instant(raw[client]["first"]), _instant(raw[client]["last"]))
-        for client in (KEEP_ALIVE, ONE_SHOT)
+        for client in (ONE_SHOT, *PROTOCOLS)
         if raw.get(client)
     }
     return VersionReport(raw["answers"], raw["failures"], by_client, _latency(raw["latency"]))
+
+
+def _client(raw: dict[str, Any]) -> ClientReport:
+    return ClientReport(
+        kind=raw["kind"],
+        number=raw["number"],
+        answers=raw["answers"],
+        failures=raw["failures"],
+        connections=raw["connections"],
+        told_to_close=raw["told_to_close"],
+        asked_again=raw["asked_again"],
+        spans=tuple(
+            Span(span["version"], span["answers"], _instant(span["first"]), _instant(span["last"]))
+            for span in raw["spans"]
+        ),
+        gaps=tuple(Gap(gap["ms"] / 1000, _instant(gap["until"])) for gap in raw["gaps"]),
+        longest_wait_seconds=raw["longest_wait_ms"] / 1000,
+    )
 
 
 def _latency(raw: dict[str, Any]) -> Latency:
