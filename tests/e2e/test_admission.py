@@ -30,6 +30,8 @@ PLAIN = changed(
     podinfo.release_spec(OLD_VERSION),
     traffic__configMap=CONFIG_MAP,
     paused=True,
+    components__0__autoscaling={"maxReplicas": 5, "targetCPUUtilizationPercentage": 80},
+    components__0__disruptionBudget={"maxUnavailable": 1},
     migrations={"image": "localhost/none:1", "databaseSecretRef": {"name": SECRET, "key": "url"}},
 )
 
@@ -192,6 +194,8 @@ def test_the_nulls_that_charts_render_are_no_way_out_and_no_reason_to_refuse(aut
         ("configmaps", "patch", f"spec.traffic.configMap: .* may not patch ConfigMap {CONFIG_MAP}"),
         ("services", "create", "may not create services"),
         ("services", "patch", "may not patch services"),
+        ("horizontalpodautoscalers", "create", r"autoscaling: .* may not create horizontalpodautoscalers"),
+        ("poddisruptionbudgets", "create", r"disruptionBudget: .* may not create poddisruptionbudgets"),
         ("secrets", "get", f"spec names Secret {SECRET}: .* may not get it"),
     ],
 )

@@ -30,13 +30,56 @@ MISS_RATE = 0.05
 USERS = podinfo.SPARING_USERS
 #: From the decision to go back until the last answer of the losing version.
 LIMIT_SECONDS = {ONE_SHOT: 2.0, KEEP_ALIVE: 10.0}
-OWNED_KINDS = ("Service", "Deployment", "ReplicaSet", "Pod", "Job", "ControllerRevision", "EndpointSlice")
+OWNED_KINDS = (
+    "Service", "Deployment", "ReplicaSet", "Pod", "Job", "ControllerRevision", "EndpointSlice",
+    "HorizontalPodAutoscaler", "PodDisruptionBudget",
+)  # fmt: skip
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 
 
 def spec_of(version: str, options: PodinfoOptions = OPTIONS, **at: Any) -> dict[str, Any]:
-    return changed(podinfo.release_spec(version, options), traffic__switchHealth__missRate=MISS_RATE, **at)
+    """Autoscaled, by a controller that has no metrics and so keeps its bounds and nothing else."""
+    sizes = {"minReplicas": options.replicas, "maxReplicas": 4, "targetCPUUtilizationPercentage": 80}
+    return changed(
+        podinfo.release_spec(version, options),
+        traffic__switchHealth__missRate=MISS_RATE,
+        components__0__autoscaling=sizes,
+        components__0__disruptionBudget={"maxUnavailable": 1},
+        **at,
+    )
+
+
+def beside(release: Release, kind: str) -> dict[str, Object]:
+    """Specs of the objects of a kind that stand beside the release's Deployments, by revision."""
+    found = release.kube.objects(kind, release.namespace, labels=f"{names.LABEL_RELEASE}={release.name}")
+    return {item["metadata"]["labels"][names.LABEL_REVISION]: item["spec"] for item in found}
+
+
+def policies(scaler: Object) -> tuple[str, str]:
+    """Whether an autoscaler may make a Deployment larger, and smaller."""
+    behavior = scaler["behavior"]
+    return behavior["scaleUp"]["selectPolicy"], behavior["scaleDown"]["selectPolicy"]
+
+
+def assert_only_the_active_is_scaled(release: Release) -> None:
+    """At rest what serves has its autoscaler and its budget as they were asked for, and nothing else has any."""
+    active = release.status()["activeRevision"]
+
+    def alone(items: list[Object]) -> bool:
+        return [item["metadata"]["labels"][names.LABEL_REVISION] for item in items] == [active]
+
+    (scaler,) = wait_for_objects(
+        release.kube, "HorizontalPodAutoscaler", release.namespace,
+        lambda items: alone(items) and policies(items[0]["spec"]) == ("Max", "Max"),
+        what="one autoscaler, as it was asked for",
+    )  # fmt: skip
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 4)
+    (budget,) = wait_for_objects(
+        release.kube, "PodDisruptionBudget", release.namespace, alone, what="one disruption budget"
+    )
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"]["matchLabels"][names.LABEL_REVISION] == active
 
 
 def other(version: str) -> str:
@@ -131,6 +174,7 @@ def test_an_upgrade_loses_no_request(
         if item["metadata"]["labels"]["maestro-conductor.io/colour"] == colour
     }
     assert list(idle.values()) == [0], "the former colour keeps its spec and no pod"
+    assert_only_the_active_is_scaled(settled)
     record_property("last_answers_seconds", last_answers(summary, old, upgrade.switched_at))
     assert_told_whole(settled, upgrade)
 
@@ -162,9 +206,14 @@ def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
     old = settled.status()["activeVersion"]
     new = other(old)
     wanted = spec_of(new, LONG_SOAK)
+    scalers = beside(settled, "HorizontalPodAutoscaler")
     with users_of(settled) as users:
         settled.apply(wanted)
-        settled.wait_shed(deadline_seconds=PATIENCE_SECONDS)
+        status = settled.wait_shed(deadline_seconds=PATIENCE_SECONDS)["status"]
+        held = beside(settled, "HorizontalPodAutoscaler")
+        assert policies(held[status["candidateRevision"]]) == ("Max", "Disabled")
+        assert policies(held[status["standbyRevision"]]) == ("Disabled", "Disabled")
+        assert set(beside(settled, "PodDisruptionBudget")) == set(held)
         met = users.wait_version(new, deadline_seconds=20, only=True)
         # Each client with a kept connection has had its turn on the new version by then.
         users.wait_requests(met.requests + 10 * USERS["rate"], deadline_seconds=30)
@@ -181,6 +230,8 @@ def test_a_rollback_loses_no_request_and_the_failed_spec_waits_for_retry(
 
     stalled = settled.wait_condition("Stalled", reason="RolledBack")
     assert f"retry={upgrade.id}" in stalled["message"]
+    assert_only_the_active_is_scaled(settled)
+    assert beside(settled, "HorizontalPodAutoscaler") == scalers, "not given back word for word"
     assert settled.status()["failedDigest"]
     serving = selectors(settled)
     settled.apply(changed(wanted, soak="11m", approval__beforeSwitch=True))

@@ -53,6 +53,8 @@ RESOURCES: Mapping[str, Resource] = {
     "HTTPRoute": Resource("gateway.networking.k8s.io", "v1", "httproutes"),
     "Job": Resource("batch", "v1", "jobs"),
     "Event": Resource("events.k8s.io", "v1", "events"),
+    "HorizontalPodAutoscaler": Resource("autoscaling", "v2", "horizontalpodautoscalers"),
+    "PodDisruptionBudget": Resource("policy", "v1", "poddisruptionbudgets"),
     "Node": Resource("", "v1", "nodes", namespaced=False),
     "ResourceQuota": Resource("", "v1", "resourcequotas"),
     "Lease": Resource("coordination.k8s.io", "v1", "leases"),

@@ -69,6 +69,28 @@ _ROUTE_NAMES_RULE = {
     "message": "spec.traffic.routes: two of them have the same name; name each route once",
 }
 
+_BUDGET_RULE = {
+    "rule": (
+        "self.components.all(c, !has(c.disruptionBudget) || "
+        "has(c.disruptionBudget.minAvailable) != has(c.disruptionBudget.maxUnavailable))"
+    ),
+    "message": (
+        "spec.components[].disruptionBudget needs either minAvailable or maxUnavailable; give exactly one of them"
+    ),
+    "fieldPath": ".components",
+}
+_AUTOSCALING_RULE = {
+    "rule": (
+        "self.components.all(c, !has(c.autoscaling) || "
+        "(has(c.autoscaling.metrics) && c.autoscaling.metrics.size() > 0) != "
+        "has(c.autoscaling.targetCPUUtilizationPercentage))"
+    ),
+    "message": (
+        "spec.components[].autoscaling needs either metrics or targetCPUUtilizationPercentage; give one of them"
+    ),
+    "fieldPath": ".components",
+}
+
 COLUMNS = (
     {"name": "Version", "type": "string", "jsonPath": ".status.activeVersion"},
     {"name": "Target", "type": "string", "jsonPath": ".spec.version"},
@@ -88,6 +110,8 @@ def custom_resource_definition() -> dict[str, Any]:
         _NAMES_RULE,
         _ROUTES_RULE,
         _ROUTE_NAMES_RULE,
+        _BUDGET_RULE,
+        _AUTOSCALING_RULE,
     ]
     status = structural(ReleaseStatus.model_json_schema(by_alias=True, mode="serialization"))
     return {

@@ -29,6 +29,8 @@ ANNOTATION_EPOCH = f"{GROUP}/epoch"
 #: On a route that leads to both colours: the backends that its owner wrote, as JSON, to be given back.
 ANNOTATION_BACKENDS = f"{GROUP}/backends"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
+#: On an autoscaler or a disruption budget of ours: what was asked for, as JSON, whatever it is held at meanwhile.
+ANNOTATION_ASKED = f"{GROUP}/asked"
 ANNOTATION_SHARDS = f"{GROUP}/shards"
 ANNOTATION_MEMBERS = f"{GROUP}/members"
 #: On a Deployment that a user made and that a release took over; also how it is told from those that we made.

@@ -8,12 +8,14 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from conductor.api import sizing
 from conductor.api.durations import Duration, format_duration
+from conductor.api.model import Model
+from conductor.api.sizing import LARGEST, Autoscaling, DisruptionBudget, Surge
 from conductor.api.template import PodTemplate
 
 #: https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string, without build metadata
@@ -33,12 +35,6 @@ def semantic(version: str) -> str:
     if not re.fullmatch(SEMVER.strip("^$"), version):
         raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
     return version
-
-
-class Model(BaseModel):
-    """Frozen, camelCase outside, and strict: a field that we do not know is an error, not a loss."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
 class Colour(StrEnum):
@@ -68,10 +64,24 @@ class Handover(StrEnum):
 
 class Component(Model):
     name: DnsLabel
-    replicas: int = Field(default=1, ge=1, le=1000)
+    #: Without it, and autoscaled: minReplicas.
+    replicas: int = Field(default=1, ge=1, le=LARGEST)
+    autoscaling: Autoscaling | None = None
+    disruption_budget: DisruptionBudget | None = None
     handover: Handover | None = None
     services: tuple[ComponentService, ...] = Field(default=(), max_length=8)
     template: PodTemplate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begins_with_the_least(cls, given: Any) -> Any:
+        return sizing.with_least(given)
+
+    @model_validator(mode="after")
+    def _begins_within_bounds(self) -> Self:
+        if self.autoscaling is not None:
+            self.autoscaling.must_hold(self.replicas)
+        return self
 
     @model_validator(mode="after")
     def _services_or_handover(self) -> Self:
@@ -218,17 +228,6 @@ class Adoption(Model):
                     f"names {field} {min(repeated)!r} twice in deployments; one Deployment is one component"
                 )
         return self
-
-
-class SurgeNodes(StrEnum):
-    PRESENT = "Present"
-    ON_DEMAND = "OnDemand"
-
-
-class Surge(Model):
-    """Whether the nodes that are there must have room for both colours, or more nodes come when pods ask for them."""
-
-    nodes: SurgeNodes = SurgeNodes.PRESENT
 
 
 class Approval(Model):

@@ -42,6 +42,11 @@ def unclaimed(s: Snapshot) -> tuple[Claim, ...]:
         for workload in sorted(s.workloads, key=lambda workload: workload.name)
         if workload.epoch != s.epoch
     ]
+    found += [
+        Claim(item.kind, item.name, item.resource_version)
+        for item in sorted(s.companions or (), key=lambda item: (item.kind, item.name))
+        if item.epoch != s.epoch
+    ]
     config_map = s.traffic_config_map
     if config_map is not None and config_map.epoch != s.epoch:
         found.append(Claim("ConfigMap", config_map.name, config_map.resource_version))

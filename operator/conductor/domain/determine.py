@@ -37,6 +37,8 @@ from conductor.domain.phases.preflight import is_hotfix, preflight, record
 from conductor.domain.phases.ramping import ramping
 from conductor.domain.phases.rollback import backing_out, rolling_back
 from conductor.domain.phases.soaking import soaking
+from conductor.domain.phases.surge import at_rest as sized_at_rest
+from conductor.domain.phases.surge import held as size_held
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
 from conductor.domain.pods import lost_readiness, trouble
@@ -77,6 +79,8 @@ PHASES: dict[Phase, Callable[[Context], Situation]] = {
 }
 AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase.STABLE})
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
+#: Going back has its own moment for autoscalers and budgets, and between switch and proof nothing else is written.
+_SIZED_BY_THEMSELVES = GOING_BACK | {Phase.SWITCHING}
 #: Between the switch and its proof, and once a contract step is committed, to stand still is the greater risk.
 HELD_BY_PAUSE = BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}
 
@@ -133,6 +137,8 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
     if upgrade.paused_at is not None and not paused:
         return _resumed(context, upgrade.paused_at)
     situation = PHASES[phase](context)
+    if not isinstance(situation, Failing) and phase not in _SIZED_BY_THEMSELVES:
+        situation = size_held(context) or situation
     if paused and not isinstance(situation, Waiting | Failing):
         since = {"paused_at": upgrade.paused_at or s.now}
         return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to go on", changes=since)
@@ -316,6 +322,8 @@ def _upkeep(s: Snapshot, active: Revision) -> Situation | None:
         return missing
     if (dispute := put_back(s, active)) is not None:
         return dispute
+    if (sized := sized_at_rest(s, active)) is not None:
+        return sized
     # Nothing is under way: a route may name the Service again, which leads where the route does.
     if endpoints_gap(s, active) is None and (given := owners_routes(s, active)) is not None:
         return given
@@ -376,6 +384,7 @@ def _deleting(s: Snapshot) -> Situation:
         ("Service", name) for name, service in sorted(s.services.items()) if service.release == s.name
     ]
     objects += [("Deployment", workload.name) for workload in s.workloads]
+    objects += [(item.kind, item.name) for item in s.companions or ()]
     objects += [("Job", name) for name in sorted(s.jobs)]
     objects += [("ConfigMap", name) for name in sorted(s.config_maps)]
     objects += [("ControllerRevision", names.revision_name(s.name, hash_)) for hash_ in sorted(s.revisions)]

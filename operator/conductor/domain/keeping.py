@@ -15,7 +15,15 @@ from conductor.domain.situation import Acting, Advancing, Ending, Situation, Sta
 from conductor.domain.snapshot import Snapshot
 
 _GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
-_PROTECTING = frozenset({Reason.REPAIRING, Reason.TRAFFIC_REVERTED, Reason.CLAIMING_EPOCH})
+_PROTECTING = frozenset(
+    {
+        Reason.REPAIRING,
+        Reason.TRAFFIC_REVERTED,
+        Reason.CLAIMING_EPOCH,
+        Reason.AUTOSCALING,
+        Reason.BUDGETING,
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -304,7 +304,7 @@ def _with_upgrade(status: ReleaseStatus, changes: dict[str, Any]) -> ReleaseStat
         # It outlives what the next Job says.
         update |= {"contracted_after": after} if after is not None else {}
         update["migrations"] = migrations.model_copy(update={"contracted_after": None})
-    for key in ("schema_floor", "pending_contract", "pending_backout", "fenced_login"):
+    for key in ("schema_floor", "pending_contract", "pending_backout", "fenced_login", "sized"):
         if key in changes:
             update[key] = changes.pop(key)
     routes = changes.pop("routes", None)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from conductor.api.reasons import Reason
-from conductor.api.spec import SurgeNodes
+from conductor.api.sizing import SurgeNodes
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Waiting
+from conductor.domain.sizing import bounds, least
 from conductor.domain.snapshot import Pod, Snapshot, policy, served_components
 
 #: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
@@ -106,12 +107,15 @@ def wanted_replicas(s: Snapshot, component: str, to: Revision, from_: Revision |
     """How many pods a component of the candidate gets.
 
     What the spec says, unless somebody or an autoscaler scaled the active one away from its own
-    spec: then at least as many as serve now.
+    spec: then at least as many as serve now. Where we autoscale it, exactly as many.
     """
     asked = to.spec.component(component).replicas
+    scaled = bounds(s, to, component)
+    serving = s.workload(component, from_.hash) if from_ is not None else None
+    if scaled is not None:
+        return scaled.within(serving.replicas if serving is not None else asked)
     if from_ is None:
         return asked
-    serving = s.workload(component, from_.hash)
     declared = next((c.replicas for c in from_.spec.components if c.name == component), None)
     if serving is None or serving.replicas == declared:
         return asked
@@ -120,6 +124,5 @@ def wanted_replicas(s: Snapshot, component: str, to: Revision, from_: Revision |
 
 def standby_replicas(s: Snapshot, component: str, active: Revision, standby: Revision) -> int:
     """How many pods the standby needs to carry what the active colour carries now."""
-    declared = standby.spec.component(component).replicas
     serving = s.workload(component, active.hash)
-    return max(declared, serving.replicas if serving else 0)
+    return max(least(s, standby, component), serving.replicas if serving else 0)

@@ -1,6 +1,7 @@
 """What of former revisions may go once a release is Stable."""
 
 from conductor.api import names
+from conductor.domain.phases.surge import left_over
 from conductor.domain.routing import services_of
 from conductor.domain.snapshot import Snapshot
 
@@ -25,6 +26,7 @@ def superfluous(s: Snapshot) -> tuple[tuple[str, str], ...]:
     doomed = frozenset(others[: max(0, len(s.revisions) - 1 - KEPT_REVISIONS)])
     # A Deployment whose record cannot be read may be a newer operator's: it is left alone.
     objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision in doomed]
+    objects += left_over(s)
     objects += [
         ("Service", name)
         for _, service in services_of(active)

@@ -12,6 +12,7 @@ from conductor.domain.phases.preflight import record
 from conductor.domain.revision import Revision, render_deployment
 from conductor.domain.routing import missing_services
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
+from conductor.domain.sizing import size_when_made_again
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.traffic.choice import traffic_of
 
@@ -110,7 +111,9 @@ def _deployment(s: Snapshot, revision: Revision, colour: Colour, *, workers: boo
     for component in revision.spec.components:
         if s.workload(component.name, revision.hash) is not None:
             continue
-        replicas = component.replicas if component.services or workers else 0
+        name = names.deployment_name(s.name, component.name, colour, revision.hash)
+        at_work = component.services or workers
+        replicas = size_when_made_again(s, revision, component.name, name) if at_work else 0
         manifest = render_deployment(
             s.name, s.namespace, revision, component, colour=colour, replicas=replicas
         )

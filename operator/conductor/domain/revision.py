@@ -14,6 +14,8 @@ from conductor.api.spec import Colour, Component, PreStopHook, ReleaseSpec
 #: What the pod still needs after preStop has used all of its time: SIGTERM handling of an ordinary server.
 GRACE_AFTER_DRAIN_SECONDS = 15
 DEFAULT_GRACE_SECONDS = 30
+#: Fields of a component that hold for its pods without being in them.
+_NOT_WHAT_RUNS = frozenset({"replicas", "autoscaling", "disruptionBudget"})
 
 
 class AdoptedWorkload(BaseModel):
@@ -63,10 +65,10 @@ def digest(raw_spec: Mapping[str, Any]) -> str:
     """Digest of the part of a spec that runs: version, components and preStop hook, as the user wrote them.
 
     Taken over the input and not over what we render, so that an upgrade of the operator re-renders
-    nothing. Replicas are left out: they are applied at creation only.
+    nothing. How many pods there are to be is left out: that changes what runs without another colour.
     """
     components = [
-        {key: value for key, value in component.items() if key != "replicas"}
+        {key: value for key, value in component.items() if key not in _NOT_WHAT_RUNS}
         for component in raw_spec.get("components", [])
     ]
     running = {

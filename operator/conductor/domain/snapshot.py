@@ -9,6 +9,7 @@ from typing import Any
 from conductor.api.parse import Finding
 from conductor.api.spec import Colour, Component, ReleaseSpec
 from conductor.api.status import ReleaseStatus
+from conductor.domain.companion import Companion, ForeignBudget
 from conductor.domain.revision import Revision
 from conductor.domain.room import Room
 
@@ -319,6 +320,9 @@ class Snapshot:
     traffic_config_map: TrafficConfigMap | None = None
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
+    other_budgets: tuple[ForeignBudget, ...] = ()
+    #: Autoscalers and disruption budgets of ours; None where what stands is not known.
+    companions: tuple[Companion, ...] | None = None
     #: Read before an upgrade makes anything, and then only.
     room: Room | None = None
     #: Read while something is to be adopted and nothing of the release serves yet.

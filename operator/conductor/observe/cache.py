@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conductor.api import names
+from conductor.domain.companion import Companion
 from conductor.domain.snapshot import TrafficConfigMap
 from conductor.observe.held import Value, Values, same, value
 from conductor.observe.parsed import Parsed, pack, unpack
@@ -34,6 +35,8 @@ class TrafficNote:
     found: TrafficConfigMap | None
     #: The same of the routes that the release names.
     routes: Routes = field(default_factory=Routes)
+    #: The same of autoscalers and disruption budgets; None where nobody looked yet.
+    companions: tuple[Companion, ...] | None = None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from conductor.api.parse import parse_spec, parse_status
 from conductor.api.spec import Colour, ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
+from conductor.domain.companion import Companion, ForeignBudget
 from conductor.domain.phases.jobs import podless
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.room import Room
@@ -36,7 +37,7 @@ from conductor.domain.snapshot import (
     Workload,
 )
 from conductor.domain.traffic.choice import named_routes
-from conductor.observe import adopted, read
+from conductor.observe import adopted, companions, read
 from conductor.observe.cache import Cache, TrafficNote
 from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
@@ -66,6 +67,7 @@ class _Answers:
     missing_config_maps: frozenset[str] = frozenset()
     rejections: tuple[str, ...] = ()
     other_services: tuple[ServiceState, ...] = ()
+    other_budgets: tuple[ForeignBudget, ...] = ()
     found: Found | None = None
     room: Room | None = None
 
@@ -107,6 +109,10 @@ def gather(
 
     routes = read_routes(kube, namespace, wanted(spec.spec, status, revisions), status.phase)
 
+    beside: tuple[Companion, ...] | None = ()
+    if companions.wanted(spec.spec, status, revisions):
+        beside = companions.read_companions(kube, namespace, name)
+
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
         jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
@@ -119,6 +125,7 @@ def gather(
             missing_config_maps=_missing(kube, namespace, candidate, present),
             rejections=_rejections(kube, namespace, name, candidate),
             other_services=tuple(item for item in listed_services if item.release != name),
+            other_budgets=companions.other_budgets(kube, namespace, name),
         )
         if rooms is not None and status.phase is Phase.PREFLIGHT and not answers.rejections:
             answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
@@ -140,6 +147,7 @@ def gather(
         jobs=jobs,
         traffic=traffic,
         routes=routes,
+        beside=beside,
         answers=answers,
         samples=samples,
         epoch=epoch,
@@ -185,6 +193,7 @@ def glance(
         jobs=_jobs(values),
         traffic=note.found,
         routes=note.routes,
+        beside=note.companions,
         answers=_Answers(),
         samples=samples,
         epoch=epoch,
@@ -198,7 +207,7 @@ def note_of(s: Snapshot) -> TrafficNote:
     """What a fresh snapshot tells about the traffic ConfigMap, to be remembered for later glances."""
     named = wanted(s.spec, s.status, s.revisions)
     routes = Routes(named, s.routes, s.route_gaps)
-    return TrafficNote(traffic_config_map_name(s.spec, s.active), s.traffic_config_map, routes)
+    return TrafficNote(traffic_config_map_name(s.spec, s.active), s.traffic_config_map, routes, s.companions)
 
 
 def traffic_config_map_name(spec: ReleaseSpec | None, active: Revision | None) -> str | None:
@@ -224,6 +233,7 @@ def _snapshot(
     jobs: Mapping[str, JobState],
     traffic: TrafficConfigMap | None,
     routes: Routes,
+    beside: tuple[Companion, ...] | None,
     answers: _Answers,
     samples: Samples,
     epoch: int,
@@ -263,6 +273,8 @@ def _snapshot(
         traffic_config_map=traffic,
         rejections=answers.rejections,
         other_services=answers.other_services,
+        other_budgets=answers.other_budgets,
+        companions=beside,
         room=answers.room,
         found=answers.found,
         health=samples.health,
@@ -344,4 +356,4 @@ def _rejections(kube: Kube, namespace: str, release: str, candidate: Revision) -
             if error.status == 0:
                 raise
             said.append(f"spec.components[{component.name}].template: {error.message}; correct the template")
-    return tuple(said)
+    return (*said, *companions.rejected(kube, namespace, release, candidate))

@@ -62,7 +62,11 @@ def test_every_list_and_string_has_a_bound() -> None:
 
 def test_only_templates_are_free_and_unknown_fields_reach_the_operator() -> None:
     free = {path for path, node in nodes(SCHEMA["properties"]["spec"]) if node.get("type") == "object"}
-    assert {path for path in free if "properties" not in at(f".spec{path}")} == {".components[].template"}
+    assert {path for path in free if "properties" not in at(f".spec{path}")} == {
+        ".components[].template",
+        ".components[].autoscaling.metrics[]",
+        ".components[].autoscaling.behavior",
+    }
     assert all(at(f".spec{path}").get(_PRESERVE) for path in free)
 
 

@@ -66,6 +66,8 @@ class Machinery:
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
     #: `exitCode` is the container's; `silent`: its pod was ended before it could say anything.
     jobs: dict[str, list[Mapping[str, Any] | Stuck | Podless | None]] = field(default_factory=dict)
+    #: How many pods an autoscaler of ours finds right for an image's load; where nothing is said it has no metrics.
+    demand: dict[str, int] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
     stays_ready: set[str] = field(default_factory=set)
     #: When things were first met, for those that the API server dates otherwise: its clock jumped.
@@ -86,6 +88,7 @@ class Machinery:
 
     def tick(self, now: datetime) -> None:
         """Time has passed until `now`."""
+        self._autoscale()
         self._follow()
         for pod in self.kube.list("Pod", self.namespace):
             job = pod["metadata"].get("job")
@@ -116,6 +119,27 @@ class Machinery:
             if owner and self.kube.get("Deployment", self.namespace, owner) is None:
                 self._end(pod)
         self._followed_at = moved_at
+
+    def _autoscale(self) -> None:
+        """As Kubernetes' own controller: bounds first, then what the load asks for, as far as the policies let it."""
+        for scaler in self.kube.list("HorizontalPodAutoscaler", self.namespace):
+            spec, name = scaler["spec"], scaler["spec"]["scaleTargetRef"]["name"]
+            deployment = self.kube.get("Deployment", self.namespace, name)
+            if deployment is None or not deployment["spec"]["replicas"]:
+                continue
+            now = deployment["spec"]["replicas"]
+            least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
+            image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+            wanted = max(least, min(most, now))
+            if wanted == now and image in self.demand:
+                wanted = max(least, min(most, self.demand[image]))
+                rules = (spec.get("behavior") or {}).get("scaleUp" if wanted > now else "scaleDown") or {}
+                wanted = now if rules.get("selectPolicy") == "Disabled" else wanted
+            if wanted != now:
+                self.kube.edit("Deployment", self.namespace, name, {"spec": {"replicas": wanted}})
+            if (scaler.get("status") or {}).get("desiredReplicas") != wanted:
+                status = {"status": {"desiredReplicas": wanted}}
+                self.kube.edit("HorizontalPodAutoscaler", self.namespace, scaler["metadata"]["name"], status)
 
     def pods_of(self, deployment: Object) -> list[Object]:
         """Pods of a Deployment that are not on their way out."""

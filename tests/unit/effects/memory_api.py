@@ -48,6 +48,7 @@ class MemoryKube(Kube):
         self._by_kind: dict[str, dict[Key, Object]] = {}
         self._in_order: dict[str, list[Key]] = {}
         self._moved_at: dict[str, int] = {}
+        self._applied: dict[Key, Object] = {}
         self.writes: list[Write] = []
         self.fault: Callable[[Moment, Write], None] | None = None
         #: What is said against a manifest that is applied; None where it is taken.
@@ -61,6 +62,7 @@ class MemoryKube(Kube):
         twin._version = self._version
         twin._by_kind = {kind: dict(items) for kind, items in self._by_kind.items()}
         twin._moved_at = dict(self._moved_at)
+        twin._applied = dict(self._applied)
         twin.writes = list(self.writes)
         twin.fault, twin.rejects = self.fault, self.rejects
         twin.unserved = set(self.unserved)
@@ -122,7 +124,12 @@ class MemoryKube(Kube):
             if dry_run:
                 return manifest
             found = self._found(key)
-            return self._store(key, merged(found, manifest) if found else manifest)
+            version = metadata.get("resourceVersion")
+            if version is not None and (found is None or found["metadata"]["resourceVersion"] != version):
+                raise ConflictError(409, "Conflict", "the object has been modified")
+            bare = {**manifest, "metadata": {k: v for k, v in metadata.items() if k != "resourceVersion"}}
+            former, self._applied[key] = self._applied.get(key, {}), bare
+            return self._store(key, merged(without(found, former, bare), bare) if found else bare)
 
         return self._write(Write("apply", key[0], key[2], dry_run), store)
 
@@ -283,6 +290,17 @@ def merged(found: Object, change: Mapping[str, Any]) -> Object:
             result[key] = merged(result[key], value)
         else:
             result[key] = value
+    return result
+
+
+def without(found: Object, former: Mapping[str, Any], applied: Mapping[str, Any]) -> Object:
+    """What is left of an object once what was applied before, and is not applied now, is gone."""
+    result = dict(found)
+    for key, value in former.items():
+        if key not in applied:
+            result.pop(key, None)
+        elif all(isinstance(part, Mapping) for part in (value, applied[key], result.get(key))):
+            result[key] = without(result[key], value, applied[key])
     return result
 
 

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from conductor.api.reasons import Reason
-from conductor.api.spec import Handover, SurgeNodes
+from conductor.api.sizing import SurgeNodes
+from conductor.api.spec import Handover
 from conductor.api.status import Outcome
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import wanted_replicas

@@ -96,6 +96,27 @@ def nobody_else_selects_it(context: Context) -> tuple[Reason, str] | None:
     return None
 
 
+def no_budget_of_others(context: Context) -> tuple[Reason, str] | None:
+    """A budget over both colours counts the candidate's pods for those that serve; beside one of ours nothing is
+    evicted at all."""
+    s = context.s
+    for component in context.to.spec.components:
+        manifest = render_deployment(
+            s.name, s.namespace, context.to, component, colour=context.upgrade.to_colour, replicas=0
+        )
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        for budget in s.other_budgets:
+            if not budget.selects(labels):
+                continue
+            return (
+                Reason.FOREIGN_BUDGET,
+                f"spec.components[{component.name}]: PodDisruptionBudget {budget.name} of somebody else selects pods "
+                "of this version, and would count both colours as one; give components[].disruptionBudget in its "
+                "place, and delete it, or narrow its selector",
+            )
+    return None
+
+
 def grace_outlasts_drain(context: Context) -> tuple[Reason, str] | None:
     """A pod that is killed before its drain ends loses requests."""
     for component in context.to.spec.components:
@@ -162,6 +183,7 @@ GATES: tuple[Gate, ...] = (
     traffic_can_be_led,
     services_are_ours,
     nobody_else_selects_it,
+    no_budget_of_others,
     grace_outlasts_drain,
     config_maps_exist,
     templates_are_accepted,

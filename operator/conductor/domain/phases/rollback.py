@@ -17,12 +17,14 @@ from conductor.domain.phases.deferred_backout import how_to_take_back, left_stan
 from conductor.domain.phases.migration import back_out_schema, expanded_kept
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.standby import edited
+from conductor.domain.phases.surge import held, of_revision
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
 from conductor.domain.pods import ending, standby_replicas, trouble
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
+from conductor.domain.sizing import bounds
 from conductor.domain.snapshot import served_components
 from conductor.domain.traffic.choice import lead_all, traffic_of
 from conductor.domain.versioned import delete, scale
@@ -55,8 +57,9 @@ def rolling_back(context: Context) -> Situation:
     if isinstance(handover, Acting):
         return handover
     colour = upgrade.from_colour
-    if colour is not None and (publish := publish_colour(context, str(colour))) is not None:
-        return publish
+    publish = publish_colour(context, str(colour)) if colour is not None else None
+    if (after_traffic := publish or held(context)) is not None:
+        return after_traffic
     if (gap := traffic.routing_gap(target)) is not None:
         return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
     if (lag := unless_followed(context.s, context.to, Reason.PROVING_ROUTING)) is not None:
@@ -106,6 +109,8 @@ def backing_out(context: Context) -> Situation:
         return dispute
     if (removal := _remove_candidate(context)) is not None:
         return removal
+    if (sized := held(context)) is not None:
+        return sized
     if (move := back_out_schema(context)) is not None:
         return move
     return _end(context)
@@ -162,6 +167,9 @@ def _trim_surge(context: Context, target: Revision) -> Acting | None:
     """Pods that shedding had surged by would stay for good, and the next candidate would be made as large."""
     s = context.s
     for component in served_components(target):
+        if bounds(s, target, component.name) is not None:
+            # Its autoscaler is free to grow again, and ends what is too much once it is given back.
+            continue
         base = standby_replicas(s, component.name, context.to, target)
         workload = s.workload(component.name, target.hash)
         if workload is not None and base < workload.replicas <= base + math.ceil(base / SHED_WAVES):
@@ -179,6 +187,7 @@ def _remove_candidate(context: Context) -> Situation | None:
         # Nothing of it was made by this upgrade; what a kept revision left is not its to remove.
         return None
     objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision == to.hash]
+    objects += of_revision(s, to.hash)
     objects += [
         ("Service", name)
         for _, service in services_of(to)

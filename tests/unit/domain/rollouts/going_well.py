@@ -1,6 +1,7 @@
 """First installs and upgrades that go well, with everything that a person may ask for on the way."""
 
 from tests.unit.domain.plane import (
+    Json,
     api_component,
     gateway_component,
     migrations,
@@ -92,6 +93,24 @@ def shedding_where_the_new_colour_grew() -> Told:
     return story.until(Reason.SOAKING).until(lambda: story.deployments()["api/1.0.0"] == 6).wait(3)
 
 
+def autoscaled() -> Told:
+    """Autoscaled to the most that it may have: the candidate is as large, and nothing shrinks while both stand."""
+
+    def plane(version: str) -> Json:
+        sizes = {"minReplicas": 2, "maxReplicas": 4, "targetCPUUtilizationPercentage": 70}
+        component = api_component(version, 2, autoscaling=sizes, disruptionBudget={"maxUnavailable": 1})
+        return spec(version, components=[component])
+
+    story = installed(plane("1.0.0"))
+    story.machinery.demand["localhost/mc:1.0.0"] = 4
+    story.wait(5).begin("its load has made 1.0.0 as large as it may be")
+    story.apply(plane("1.1.0"))
+    story.until(Phase.SOAKING)
+    story.note("the load falls")
+    story.machinery.demand |= {"localhost/mc:1.0.0": 2, "localhost/mc:1.1.0": 2}
+    return story.settled().wait(2)
+
+
 TALES: tuple[Tale, ...] = (
     bootstrap,
     bootstrap_with_migrations,
@@ -100,4 +119,5 @@ TALES: tuple[Tale, ...] = (
     paused_and_resumed,
     paused_where_it_cannot_stand_still,
     shedding_where_the_new_colour_grew,
+    autoscaled,
 )
