@@ -105,6 +105,10 @@ bench-shedding: bench-ready ## how HTTP/1.1, HTTP/2, gRPC and WebSocket clients 
 	@scripts/cluster.sh images shedapp
 	@scripts/cluster.sh exec python bench/shedding.py $(SHEDDING)
 
+.PHONY: bench-consistency
+bench-consistency: bench-ready ## how long two components show mixed versions, by default and with Strict (CONSISTENCY="--repeats 5")
+	@scripts/cluster.sh exec python bench/consistency.py $(CONSISTENCY)
+
 .PHONY: bench-migrations
 bench-migrations: venv ## how long expand, backfill and contract keep 50 writers waiting, beside a naive script (MIGRATIONS="--rows 200000")
 	@PYTHONPATH=. $(PY) bench/migrations.py $(MIGRATIONS)

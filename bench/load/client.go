@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -200,6 +201,15 @@ func (c *client) disconnect() {
 func (s settings) versionOf(got answer) string {
 	version := ""
 	switch {
+	case s.versionPattern != nil:
+		var told []string
+		if s.versionHeader != "" {
+			told = append(told, got.header.Get(s.versionHeader))
+		}
+		for _, match := range s.versionPattern.FindAllSubmatch(got.body, -1) {
+			told = append(told, string(match[1]))
+		}
+		version = strings.Join(told, "+")
 	case s.versionHeader != "":
 		version = got.header.Get(s.versionHeader)
 	case s.versionJSON != "":

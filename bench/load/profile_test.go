@@ -117,17 +117,19 @@ func TestExecutionIDsAreUUIDsVersion4(t *testing.T) {
 
 func TestFlagsNameTheirValueAndTheMend(t *testing.T) {
 	for arguments, want := range map[string]string{
-		"":                                                `-url "": give a plain http URL`,
-		"-url https://a":                                  `-url "https://a": give a plain http URL`,
-		"-url http://a -profile x":                        `-profile "x": choose get or mc`,
-		"-url http://a -keepalive 0 -oneshot 0":           "at least one client",
-		"-url http://a -rate 0":                           "-rate 0: must be above 0",
-		"-url http://a -keepalive-rate 351":               "-keepalive-rate 351: must be between 0 and -rate 350",
-		"-url http://a -keepalive-rate 350":               "leaves a kind of clients without requests",
-		"-url http://a -post-share 2":                     "-post-share 2: must be between 0 and 1",
-		"-url http://a -tenants 0":                        "-tenants 0",
-		"-url http://a -timeout 0s":                       "-timeout 0s: must be above 0",
-		"-url http://a -version-header X -version-json v": "give one of them",
+		"":                                                   `-url "": give a plain http URL`,
+		"-url https://a":                                     `-url "https://a": give a plain http URL`,
+		"-url http://a -profile x":                           `-profile "x": choose get or mc`,
+		"-url http://a -keepalive 0 -oneshot 0":              "at least one client",
+		"-url http://a -rate 0":                              "-rate 0: must be above 0",
+		"-url http://a -keepalive-rate 351":                  "-keepalive-rate 351: must be between 0 and -rate 350",
+		"-url http://a -keepalive-rate 350":                  "leaves a kind of clients without requests",
+		"-url http://a -post-share 2":                        "-post-share 2: must be between 0 and 1",
+		"-url http://a -tenants 0":                           "-tenants 0",
+		"-url http://a -timeout 0s":                          "-timeout 0s: must be above 0",
+		"-url http://a -version-header X -version-json v":    "give one of them",
+		"-url http://a -version-pattern x":                   "put the version into a group",
+		"-url http://a -version-pattern (x) -version-json v": "give one of them",
 	} {
 		_, err := parseSettings(strings.Fields(arguments), io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,11 +41,13 @@ type settings struct {
 	expectStatus  int
 	versionHeader string
 	versionJSON   string
-	verifyDSN     string
-	verifyTable   string
-	seed          uint64
-	eachClient    bool
-	held          map[clientKind]*heldClients
+	// versionPattern's matches tell the versions that one answer came through, the first group of each.
+	versionPattern *regexp.Regexp
+	verifyDSN      string
+	verifyTable    string
+	seed           uint64
+	eachClient     bool
+	held           map[clientKind]*heldClients
 }
 
 func parseSettings(arguments []string, output io.Writer) (settings, error) {
@@ -67,6 +70,12 @@ func parseSettings(arguments []string, output io.Writer) (settings, error) {
 	flags.IntVar(&s.expectStatus, "expect-status", 200, "the right status in -profile get")
 	flags.StringVar(&s.versionHeader, "version-header", "", "answer header that tells the version")
 	flags.StringVar(&s.versionJSON, "version-json", "", "field of the JSON answer that tells the version")
+	flags.Func("version-pattern", "regular expression: the first group of each match in the answer is a version; after that of -version-header, joined by +", func(text string) (err error) {
+		if s.versionPattern, err = regexp.Compile(text); err == nil && s.versionPattern.NumSubexp() < 1 {
+			err = errors.New("put the version into a group, as in version=([0-9.]+)")
+		}
+		return err
+	})
 	flags.StringVar(&s.verifyDSN, "verify-dsn", os.Getenv("VERIFY_DSN"), "after the run, look for every acknowledged id in this PostgreSQL (default: environment VERIFY_DSN)")
 	flags.StringVar(&s.verifyTable, "verify-table", "executions", "table with the column id for -verify-dsn")
 	flags.Uint64Var(&s.seed, "seed", 0, "seed of think times and choices (0: a new one each run)")
@@ -118,6 +127,8 @@ func (s settings) check() error {
 		return fmt.Errorf("-post-share %g: must be between 0 and 1", s.postShare)
 	case s.tenants < 1:
 		return fmt.Errorf("-tenants %d: must be at least 1", s.tenants)
+	case s.versionPattern != nil && s.versionJSON != "":
+		return fmt.Errorf("-version-pattern %q and -version-json %q: give one of them", s.versionPattern, s.versionJSON)
 	case s.versionHeader != "" && s.versionJSON != "":
 		return fmt.Errorf("-version-header %q and -version-json %q: give one of them", s.versionHeader, s.versionJSON)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -233,5 +234,22 @@ func TestChunkedAnswersAndVersionInJSON(t *testing.T) {
 	wantFailures(t, report, "", 0)
 	if report.Versions["6.9.0"].Answers != 4 {
 		t.Fatalf("version not read: %+v", report.Versions)
+	}
+}
+
+func TestAnAnswerThatCameThroughSeveralVersionsTellsThemAll(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Version", "1.1.0")
+		fmt.Fprint(w, `["{\n \"X-Api-Version\": [\n \"1.0.0\"\n ]}"]`)
+	}))
+	defer server.Close()
+
+	report := load(t, server.URL, func(s *settings) {
+		s.versionPattern = regexp.MustCompile(`X-Api-Version\\": \[\\n *\\"([0-9.]+)`)
+	})
+
+	wantFailures(t, report, "", 0)
+	if _, told := report.Versions["1.1.0+1.0.0"]; !told || len(report.Versions) != 1 {
+		t.Fatalf("versions are wrong: %+v", report.Versions)
 	}
 }

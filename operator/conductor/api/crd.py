@@ -90,6 +90,34 @@ _AUTOSCALING_RULE = {
     ),
     "fieldPath": ".components",
 }
+_EDGE_RULE = {
+    "rule": (
+        "!has(self.traffic) || !has(self.traffic.edge) || (has(self.traffic.consistency) && "
+        "self.traffic.consistency == 'Strict' && "
+        "(!has(self.traffic.provider) || self.traffic.provider == 'Service') && "
+        "self.components.exists(c, has(c.services) && c.services.exists(s, s.name == self.traffic.edge)))"
+    ),
+    "message": (
+        "spec.traffic.edge: it names the Service of components[] by which users come in with consistency Strict and "
+        "provider Service; name one that a component declares, or take edge out"
+    ),
+    "fieldPath": ".traffic",
+}
+_ONE_EDGE_RULE = {
+    "rule": (
+        "!has(self.traffic) || !has(self.traffic.consistency) || self.traffic.consistency != 'Strict' || "
+        "((has(self.traffic.provider) && self.traffic.provider == 'GatewayAPI') "
+        "? (has(self.traffic.routes) && self.traffic.routes.size() == 1) "
+        ": (has(self.traffic.edge) || "
+        "(self.components.filter(c, has(c.services) && c.services.size() > 0).size() <= 1 && "
+        "self.components.all(c, !has(c.services) || c.services.size() <= 1))))"
+    ),
+    "message": (
+        "spec.traffic: with consistency Strict one object leads users; name the Service by which they come in as edge, "
+        "or, with provider GatewayAPI, one route"
+    ),
+    "fieldPath": ".traffic",
+}
 
 COLUMNS = (
     {"name": "Version", "type": "string", "jsonPath": ".status.activeVersion"},
@@ -112,6 +140,8 @@ def custom_resource_definition() -> dict[str, Any]:
         _ROUTE_NAMES_RULE,
         _BUDGET_RULE,
         _AUTOSCALING_RULE,
+        _EDGE_RULE,
+        _ONE_EDGE_RULE,
     ]
     status = structural(ReleaseStatus.model_json_schema(by_alias=True, mode="serialization"))
     return {

@@ -43,7 +43,7 @@ FIELD_MANAGER = "maestro-conductor"
 
 ROLE_PREVIEW = "preview"
 ROLE_SERVING = "serving"
-#: A Service that leads to one colour, for routes.
+#: A Service that leads to one colour, for routes and for calls within it.
 ROLE_COLOUR = "colour"
 ROLE_MIGRATION = "migration"
 ROLE_PINNED = "pinned-config"
@@ -70,7 +70,7 @@ def preview_name(service: str) -> str:
 
 
 def colour_service_name(service: str, colour: str) -> str:
-    """Name of the Service by which routes lead to one colour of what is behind a Service."""
+    """Name of the Service that leads to one colour of what is behind a Service."""
     return f"{service}-{colour}"
 
 

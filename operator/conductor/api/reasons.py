@@ -77,6 +77,8 @@ class Reason(StrEnum):
     ACTIVE_NOT_SERVING = "ActiveNotServing"
     ACTIVE_UNHEALTHY = "ActiveUnhealthy"
     ROUTE_UNUSABLE = "RouteUnusable"
+    STRICT_UNATTAINABLE = "StrictUnattainable"
+    NOT_YET_STRICT = "NotYetStrict"
     RAMP_PORTS_DIFFER = "RampPortsDiffer"
     JOB_POD_MISSING = "JobPodNotCreated"
     JOB_CANNOT_START = "JobCannotStart"

@@ -7,27 +7,20 @@ holds at admission as well as in the operator.
 import re
 from datetime import timedelta
 from enum import StrEnum
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from conductor.api import sizing
 from conductor.api.durations import Duration, format_duration
-from conductor.api.model import Model
+from conductor.api.model import Colour, DnsLabel, Model, ServiceName, ShortText, Text
+from conductor.api.names import colour_service_name
 from conductor.api.sizing import LARGEST, Autoscaling, DisruptionBudget, Surge
 from conductor.api.template import PodTemplate
+from conductor.api.traffic import Consistency, NoDataPolicy, SwitchHealth, Traffic, TrafficProvider
 
 #: https://semver.org/#is-there-a-suggested-regular-expression-regex-to-check-a-semver-string, without build metadata
 SEMVER = r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-DNS_LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-
-DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=40)]
-ObjectName = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
-ServiceName = Annotated[str, StringConstraints(pattern=DNS_LABEL, min_length=1, max_length=55)]
-Text = Annotated[str, StringConstraints(max_length=2048)]
-ShortText = Annotated[str, StringConstraints(max_length=253)]
 
 
 def semantic(version: str) -> str:
@@ -35,15 +28,6 @@ def semantic(version: str) -> str:
     if not re.fullmatch(SEMVER.strip("^$"), version):
         raise ValueError("is not a semantic version; write MAJOR.MINOR.PATCH like 1.4.0 or 1.4.0-rc.1")
     return version
-
-
-class Colour(StrEnum):
-    BLUE = "blue"
-    GREEN = "green"
-
-    @property
-    def other(self) -> "Colour":
-        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
 
 
 class ServicePort(Model):
@@ -95,81 +79,6 @@ class Component(Model):
     def effective_handover(self) -> Handover | None:
         """How a component without services changes hands; None for one with services."""
         return None if self.services else (self.handover or Handover.EXCLUSIVE)
-
-
-class NoDataPolicy(StrEnum):
-    WAIT = "Wait"
-    ROLLBACK = "Rollback"
-
-
-class SwitchHealth(Model):
-    """Limits that a version must keep. Latency in milliseconds, rates as fractions of 1."""
-
-    error_rate: float = Field(default=0.01, gt=0, lt=1)
-    p95_latency_ms: float = Field(default=900, gt=0, le=600_000)
-    window: Duration = timedelta(seconds=60)
-    miss_rate: float = Field(default=0.001, gt=0, lt=1)
-    no_data: NoDataPolicy = NoDataPolicy.WAIT
-
-    @field_validator("window")
-    @classmethod
-    def _window_bounds(cls, value: timedelta) -> timedelta:
-        if not timedelta(seconds=10) <= value <= timedelta(hours=1):
-            raise ValueError("is outside of 10s to 1h; choose a window that holds several scrapes")
-        return value
-
-
-class RampStep(Model):
-    weight: int = Field(ge=1, le=99)
-    hold: Duration = timedelta(seconds=30)
-
-
-class TrafficProvider(StrEnum):
-    SERVICE = "Service"
-    GATEWAY_API = "GatewayAPI"
-
-
-class Route(Model):
-    """An HTTPRoute of the release's namespace that leads users to Services of the release."""
-
-    name: ObjectName
-
-
-class Traffic(Model):
-    current: Colour = Colour.BLUE
-    provider: TrafficProvider = TrafficProvider.SERVICE
-    routes: tuple[Route, ...] = Field(default=(), max_length=16)
-    config_map: ServiceName | None = None
-    switch_health: SwitchHealth = SwitchHealth()
-    ramp: tuple[RampStep, ...] = Field(default=(), max_length=20)
-
-    @field_validator("ramp")
-    @classmethod
-    def _ramp_rises(cls, value: tuple[RampStep, ...]) -> tuple[RampStep, ...]:
-        weights = [step.weight for step in value]
-        for before, after in pairwise(weights):
-            if after <= before:
-                raise ValueError(
-                    f"weights fall from {before} to {after}; each step must be greater than the one before"
-                )
-        return value
-
-    @model_validator(mode="after")
-    def _routes_and_provider(self) -> Self:
-        names = [route.name for route in self.routes]
-        if repeated := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"routes names HTTPRoute {min(repeated)} twice; name each route once")
-        if self.provider is TrafficProvider.GATEWAY_API and not names:
-            raise ValueError(
-                "routes is empty, and provider is GatewayAPI; name the HTTPRoutes that lead users to this release's "
-                "Services, or set provider to Service"
-            )
-        if self.provider is TrafficProvider.SERVICE and names:
-            raise ValueError(
-                f"routes names {names[0]}, and provider is Service, which moves no route; set provider to GatewayAPI, "
-                "or take routes out"
-            )
-        return self
 
 
 class DrainHook(Model):
@@ -363,6 +272,7 @@ class ReleaseSpec(Model):
         services = [service.name for component in self.components for service in component.services]
         if repeated := {name for name in services if services.count(name) > 1}:
             raise ValueError(f"names Service {min(repeated)!r} twice; a Service belongs to one component")
+        self._edge_is_declared(services)
         ports = {
             (component.name, service.name, port.name)
             for component in self.components
@@ -381,6 +291,28 @@ class ReleaseSpec(Model):
                 )
         return self
 
+    def _edge_is_declared(self, services: list[str]) -> None:
+        """Raises ValueError where Strict has no one edge, or not the names that it needs."""
+        traffic = self.traffic
+        if traffic.consistency is not Consistency.STRICT:
+            return
+        if traffic.edge is not None and traffic.edge not in services:
+            raise ValueError(
+                f"traffic.edge names {traffic.edge}, which no component declares; name one of "
+                f"{', '.join(services) or 'components[].services[]'}"
+            )
+        if traffic.provider is TrafficProvider.SERVICE and traffic.edge is None and len(services) > 1:
+            raise ValueError(
+                f"traffic.edge is not given, consistency is Strict, and users could come in by {', '.join(services)}; "
+                "name the one Service by which they do"
+            )
+        coloured = {colour_service_name(name, colour) for name in services for colour in Colour}
+        if taken := sorted(coloured & set(services)):
+            raise ValueError(
+                f"names Service {taken[0]!r}, which traffic.consistency Strict needs for one colour of another; "
+                "choose another name"
+            )
+
     def component(self, name: str) -> Component:
         """The component of that name. Raises KeyError."""
         for component in self.components:
@@ -389,4 +321,12 @@ class ReleaseSpec(Model):
         raise KeyError(name)
 
 
-__all__ = ["ReleaseSpec", "format_duration"]
+__all__ = [
+    "Colour",
+    "Consistency",
+    "NoDataPolicy",
+    "ReleaseSpec",
+    "SwitchHealth",
+    "TrafficProvider",
+    "format_duration",
+]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from conductor.api import names
+from conductor.api.model import DNS_LABEL
 from conductor.api.spec import (
-    DNS_LABEL,
     AdoptedDeployment,
     Component,
     ComponentService,

@@ -104,7 +104,7 @@ def serving_service(
 def colour_service(
     s: Snapshot, revision: Revision, component: Component, service: ComponentService, colour: Colour
 ) -> dict[str, Any]:
-    """The Service by which routes lead to one colour. Created once; later only patched."""
+    """The Service by which routes, and pods of it, reach one colour. Created once; later only patched."""
     manifest = preview_service(s, revision, component, service)
     manifest["metadata"]["name"] = names.colour_service_name(service.name, colour)
     manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_COLOUR

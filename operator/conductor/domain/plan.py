@@ -51,6 +51,7 @@ _WARNED = frozenset(
         Reason.RECEIPTS_NOT_KEPT,
         Reason.STANDBY_EDITED,
         Reason.ACTIVE_NOT_SERVING,
+        Reason.NOT_YET_STRICT,
     }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.
@@ -164,7 +165,8 @@ def _advance(s: Snapshot, situation: Advancing) -> Plan:
     status = status.model_copy(update={"reason": situation.reason, "message": situation.message})
     if status.upgrade is not None and (situation.phase is Phase.SOAKING or status.upgrade.stays):
         status = _converged(s, status, status.upgrade)
-    shown = Announcement(situation.reason, f"{situation.phase}: {situation.message}")
+    warned = situation.reason in _WARNED
+    shown = Announcement(situation.reason, f"{situation.phase}: {situation.message}", warned)
     return _finish(s, status, again=True, announcements=(shown,))
 
 

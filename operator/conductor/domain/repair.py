@@ -15,6 +15,7 @@ from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.sizing import size_when_made_again
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.strict import upheld
 
 #: Phases in which only the former version has users, and the candidate none.
 BEFORE_SWITCH = frozenset(
@@ -34,6 +35,8 @@ _SETTLED_TRAFFIC = (BEFORE_SWITCH | {Phase.BACKING_OUT, Phase.SOAKING, Phase.CLO
 }
 #: Phases in which a route may lead to the colours' own Services. A rollback waits for none of them.
 _COLOURS_NEEDED = frozenset({Phase.MIGRATING, Phase.VERIFYING, Phase.RAMPING, Phase.SWITCHING})
+#: Phases in which pods of the candidate run, and it is not going back.
+_CANDIDATE_CALLS = _COLOURS_NEEDED | {Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING}
 #: Phases that can end without knowing what the former version was.
 _NEEDS_NO_FORMER = frozenset({Phase.CONTRACTING, Phase.BACKING_OUT})
 
@@ -43,7 +46,9 @@ def repair(s: Snapshot, active: Revision) -> Acting | None:
     colour = s.status.traffic.current
     if colour is None:
         return None
-    return _deployment(s, active, colour) or _service(s, active)
+    return (
+        _deployment(s, active, colour) or _service(s, active) or upheld(s, active, colour, Reason.REPAIRING)
+    )
 
 
 def repair_in_upgrade(context: Context) -> Acting | None:
@@ -62,6 +67,8 @@ def repair_in_upgrade(context: Context) -> Acting | None:
         and (away := send_away(s, serving, from_)) is not None
     ):
         return away
+    if (behind := _behind(context)) is not None:
+        return behind
     if phase is Phase.CONTRACTING:
         return _deployment(s, context.to, upgrade.to_colour) or _service(s, context.to)
     if phase in (Phase.SOAKING, Phase.CLOSING):
@@ -76,6 +83,23 @@ def repair_in_upgrade(context: Context) -> Acting | None:
     if phase is Phase.ROLLING_BACK:
         serving = from_ if upgrade.switched_back_at is not None else context.to
         return _deployment(s, from_, colour, workers=False) or _service(s, serving)
+    return None
+
+
+def _behind(context: Context) -> Acting | None:
+    """Services by which pods of one colour call each other, for as long as there are pods that may.
+
+    Those of a candidate that comes up are made by that phase itself, and those of one that goes wait for its users.
+    """
+    s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
+    if context.from_ is not None and upgrade.from_colour is not None and phase is not Phase.CONTRACTING:
+        former = upheld(s, context.from_, upgrade.from_colour, Reason.REPAIRING)
+        if former is not None:
+            return former
+    going = phase is Phase.ROLLING_BACK and upgrade.switched_back_at is not None
+    stands = any(workload.revision == context.to.hash for workload in s.workloads)
+    if phase in _CANDIDATE_CALLS or (going and stands):
+        return upheld(s, context.to, upgrade.to_colour, Reason.REPAIRING)
     return None
 
 

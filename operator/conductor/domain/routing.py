@@ -1,6 +1,6 @@
 """Where Services point, and the proof that traffic goes where we say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -95,15 +95,15 @@ def switch_to(s: Snapshot, revision: Revision) -> SwitchServices:
     return SwitchServices(patches=tuple(patches), epoch=s.epoch)
 
 
-def widen(s: Snapshot, from_: Revision, to: Revision) -> SwitchServices:
-    """Let all Services select every pod that is told to serve, of either revision, on ports right for both.
+def widen(s: Snapshot, from_: Revision, to: Revision, only: Collection[str]) -> SwitchServices:
+    """Let these Services select every pod that is told to serve, of either revision, on ports right for both.
 
     A Service that only the new revision declares has no users yet; it comes with the switch.
     """
     patches = []
     for component, service in services_of(to):
         state = s.services.get(service.name)
-        if state is None:
+        if state is None or service.name not in only:
             continue
         ports = ramp_ports(from_, to, service.name)
         patches.append(
@@ -125,15 +125,15 @@ def _targets(ports: Sequence[Mapping[str, Any]]) -> dict[int, int | str]:
     return {port["port"]: port.get("targetPort", port["port"]) for port in ports}
 
 
-def is_wide(s: Snapshot, from_: Revision, to: Revision) -> bool:
-    """Whether every Service that is there selects across the two revisions."""
+def is_wide(s: Snapshot, from_: Revision, to: Revision, only: Collection[str]) -> bool:
+    """Whether each of these Services that is there selects across the two revisions."""
     return all(
         _leads(
             state := s.services[service.name],
             _with_labels_of_others(state, wide_selector(s.name, component.name), _of_both(from_, component)),
         )
         for component, service in services_of(to)
-        if service.name in s.services
+        if service.name in s.services and service.name in only
     )
 
 

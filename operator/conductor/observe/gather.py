@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from conductor.adapters.kube import ApiError, Kube
 from conductor.api import names
 from conductor.api.parse import parse_spec, parse_status
-from conductor.api.spec import Colour, ReleaseSpec
+from conductor.api.spec import Colour, Consistency, ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
 from conductor.domain.companion import Companion, ForeignBudget
@@ -325,13 +325,17 @@ def _foreign(
         for component in item.components if item else ():
             for service in component.services:
                 named |= {service.name, names.preview_name(service.name)}
-                if item is not None and named_routes(item):
+                if item is not None and _led_by_colour(item):
                     named |= {names.colour_service_name(service.name, colour) for colour in Colour}
     found = {}
     for name in sorted(named - set(known)):
         if (obj := kube.get("Service", namespace, name)) is not None:
             found[name] = read.service(obj)
     return found
+
+
+def _led_by_colour(spec: ReleaseSpec) -> bool:
+    return bool(named_routes(spec)) or spec.traffic.consistency is Consistency.STRICT
 
 
 def _missing(kube: Kube, namespace: str, candidate: Revision, present: frozenset[str]) -> frozenset[str]:

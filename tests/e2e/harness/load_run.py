@@ -47,6 +47,8 @@ class LoadPlan:
     profile: str = "get"
     version_header: str = ""
     version_json: str = ""
+    #: A regular expression whose first group is a version, where one answer tells several; they are joined by `+`.
+    version_pattern: str = ""
     keep_alive_clients: int = 50
     one_shot_clients: int = 50
     rate: float = 350
@@ -74,6 +76,7 @@ class LoadPlan:
             "profile": self.profile,
             "version-header": self.version_header,
             "version-json": self.version_json,
+            "version-pattern": self.version_pattern,
             "keepalive": self.keep_alive_clients,
             "oneshot": self.one_shot_clients,
             "rate": self.rate,

@@ -89,7 +89,13 @@ def test_one_object_can_show_what_cel_refuses() -> None:
     rules = SCHEMA["properties"]["spec"]["x-kubernetes-validations"]
     assert all("rule" in rule and ";" in rule["message"] for rule in rules)
     told = " ".join(rule["message"] for rule in rules)
-    for field in ("spec.version", "spec.traffic.ramp", "spec.components", "spec.traffic.routes"):
+    for field in (
+        "spec.version",
+        "spec.traffic.ramp",
+        "spec.components",
+        "spec.traffic.routes",
+        "spec.traffic.edge",
+    ):
         assert field in told
 
 

@@ -3,7 +3,16 @@
 from typing import Any
 
 import pytest
-from tests.unit.domain.plane import Json, api_component, by_route, migrations, spec, traffic, worker_component
+from tests.unit.domain.plane import (
+    Json,
+    api_component,
+    by_route,
+    migrations,
+    pair,
+    spec,
+    traffic,
+    worker_component,
+)
 
 from conductor.api.parse import Finding, UnknownStatusError, parse_spec, parse_status
 from conductor.api.spec import Handover, ReleaseSpec
@@ -306,3 +315,53 @@ def test_a_status_that_cannot_be_read_names_field_value_and_mend(raw: Json, fiel
     finding = caught.value.finding
     assert (finding.field, finding.value) == (field, value)
     assert "Run that operator again" in finding.mend
+
+
+def strict(**more: Any) -> Json:
+    return pair("1.0.0", traffic=traffic(consistency="Strict", **more))
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (
+            strict(),
+            "traffic.edge is not given, consistency is Strict, and users could come in by mc-back, mc-front; name",
+        ),
+        (
+            strict(edge="mc-side"),
+            "traffic.edge names mc-side, which no component declares; name one of mc-back",
+        ),
+        (
+            pair("1.0.0", traffic=traffic(edge="mc-front")),
+            "edge names mc-front, and consistency is Fast, which has none; set consistency to Strict",
+        ),
+        (
+            strict(edge="mc-front", provider="GatewayAPI", routes=[{"name": "mc"}]),
+            "edge names mc-front, and provider is GatewayAPI, where the route is the edge; take edge out",
+        ),
+        (
+            strict(provider="GatewayAPI", routes=[{"name": "mc"}, {"name": "grpc"}]),
+            "routes names mc, grpc, and with consistency Strict one object leads users; put their rules into one",
+        ),
+    ],
+)
+def test_strict_has_one_edge(section: Json, words: str) -> None:
+    found = only(section)
+    assert found.startswith("spec")
+    assert words in found
+
+
+def test_a_service_must_not_have_the_name_of_a_colour_of_another() -> None:
+    raw = strict(edge="mc-front")
+    raw["components"][0]["services"][0]["name"] = "mc-front-blue"
+    assert "names Service 'mc-front-blue', which traffic.consistency Strict needs for one colour" in only(raw)
+
+
+def test_one_service_alone_is_its_own_edge_and_so_is_one_route() -> None:
+    for raw in (
+        spec(traffic=traffic(consistency="Strict")),
+        strict(edge="mc-front"),
+        strict(provider="GatewayAPI", routes=[{"name": "mc"}]),
+    ):
+        assert isinstance(parse_spec(raw), ReleaseSpec)

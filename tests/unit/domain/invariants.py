@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 from tests.unit.domain.machinery import Machinery, revision_of
+from tests.unit.domain.surroundings import Clock
+from tests.unit.domain.transactions import Transactions
 from tests.unit.effects.memory_api import MemoryKube, Write
 
 from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.api.reasons import Reason
-from conductor.api.spec import DeletionPolicy
+from conductor.api.spec import Consistency, DeletionPolicy
 from conductor.api.status import ContractState, Phase, Verdict
 from conductor.domain.chain import Chain
 from conductor.domain.effects import CreateObject, DeleteObjects, DeletePods, ScaleDeployment, SwitchServices
@@ -55,17 +57,29 @@ NEVER_BACK = {Phase.PENDING, Phase.STABLE, Phase.CONTRACTING}
 class Invariants:
     """Checks one pass: what was decided before it is done, and what is there after."""
 
-    def __init__(self, kube: MemoryKube, machinery: Machinery, namespace: str, release: str) -> None:
+    def __init__(
+        self,
+        kube: MemoryKube,
+        machinery: Machinery,
+        clock: Clock,
+        namespace: str,
+        release: str,
+    ) -> None:
         self._kube = kube
         self._machinery = machinery
         self._namespace = namespace
         self._release = release
+        self.transactions = Transactions(kube, machinery, clock, namespace, release)
+        kube.witness = self.transactions.look
         self._serving: dict[str, int] = {}
         self._led: dict[str, bool] = {}
         self._writes = 0
 
     def before(self, s: Snapshot, decided: Plan) -> None:
         """The decision by itself."""
+        if s.spec is not None and s.spec.traffic.consistency is Consistency.STRICT:
+            self.transactions.edge = s.spec.traffic.edge or "route"
+        self.transactions.look()
         self._serving = self._ready_by_service()
         self._led = self._answered_by_route()
         self._writes = len(self._kube.writes)
@@ -81,6 +95,8 @@ class Invariants:
 
     def after(self, s: Snapshot, decided: Plan) -> None:
         """The cluster after the pass."""
+        self.transactions.look()
+        self._within_one_colour()
         written = [
             write
             for write in self._kube.writes[self._writes :]
@@ -103,6 +119,11 @@ class Invariants:
                 f"{decided.effect} leads users of {route} to nothing"
             )
         self._owned_objects_outlive_the_release()
+
+    def _within_one_colour(self) -> None:
+        """Whoever calls by the Services of its colour meets its own version there, and somebody of it."""
+        for pair in (*self.transactions.mixed, *self.transactions.lost):
+            assert not pair.called.endswith(("-blue", "-green")), f"a user's transaction: {pair}"
 
     def chain(self, chain: Chain) -> None:
         """Whenever anybody looks, the receipts are complete and have no fork."""

@@ -51,6 +51,31 @@ def spec(version: str = "1.0.0", **more: Any) -> Json:
     } | more
 
 
+FRONT, BACK = "mc-front", "mc-back"
+COLOUR_OF_POD = {
+    "name": "COLOUR",
+    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['maestro-conductor.io/colour']"}},
+}
+
+
+def pair(version: str, *, by_colour: bool = True, fronts: int = 3, backs: int = 2, **more: Any) -> Json:
+    """Two components of which users meet the first, which calls the second: by its colour, or as it always did."""
+    front = api_component(version, fronts, name="front")
+    front["services"] = [{"name": FRONT, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}]
+    url = f"http://{BACK}-$(COLOUR):80" if by_colour else f"http://{BACK}:80"
+    called = {"name": "BACK_URL", "value": url}
+    front["template"]["spec"]["containers"][0]["env"] = [COLOUR_OF_POD, called] if by_colour else [called]
+    back = api_component(version, backs, name="back")
+    back["services"] = [{"name": BACK, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}]
+    check = {"component": "front", "service": FRONT, "port": "http", "path": "/"}
+    return spec(version, components=[back, front], verification={"http": [check]}) | more
+
+
+def strictly(**more: Any) -> Json:
+    """The traffic section of `spec()`, with one edge for a `pair`."""
+    return traffic(consistency="Strict", edge=FRONT, **more)
+
+
 def traffic(**more: Any) -> Json:
     """The traffic section of `spec()`, with more in it."""
     return {"current": "blue", "configMap": "mc-traffic"} | more

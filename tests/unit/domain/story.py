@@ -86,7 +86,7 @@ class Story:
         self.entered: list[tuple[datetime, Phase]] = []
         self.effects: list[Effect] = []
         self.snapshot: Snapshot | None = None
-        self._invariants = Invariants(self.kube, self.machinery, NAMESPACE, NAME)
+        self.invariants = Invariants(self.kube, self.machinery, self._clock, NAMESPACE, NAME)
         self._parsed = Models()
         self._wanted = Needs()
         self._probes: dict[str, ProbeSample] = {}
@@ -252,7 +252,7 @@ class Story:
             self.phases.append(decided.status.phase)
             self.entered.append((self.now, decided.status.phase))
         self._log.decision(self.now, s, decision.situation, decided)
-        self._invariants.before(s, decided)
+        self.invariants.before(s, decided)
         try:
             made = self.operator.carry_out(self.release, s, decision)
         except (ApiError, OperatorDiedError) as error:
@@ -261,13 +261,13 @@ class Story:
                 self.restart()
             self.now += _AGAIN if isinstance(error, ConflictError) else _STEP
             self.machinery.settle()
-            self._invariants.chain(self.chain())
+            self.invariants.chain(self.chain())
             return decided
         if made is not None:
             self.effects.append(made)
         self.machinery.settle()
-        self._invariants.after(s, decided)
-        self._invariants.chain(self.chain())
+        self.invariants.after(s, decided)
+        self.invariants.chain(self.chain())
         self._wanted = needs(replace(s, status=decided.status))
         self.now += _AGAIN if decided.again else self._rest(decided)
         return decided

@@ -17,6 +17,7 @@ from tests.unit.domain.rollouts import (
     hands_and_ends,
     refused,
     rollbacks,
+    strictly,
     taken_back,
 )
 from tests.unit.domain.rollouts.planes import Tale
@@ -26,6 +27,7 @@ GOLDEN = Path(__file__).parent / "golden"
 GROUPS = (
     going_well,
     by_route,
+    strictly,
     adoption,
     refused,
     taken_back,

@@ -49,14 +49,14 @@ def test_a_switch_names_what_it_read_and_what_was_there_before() -> None:
     assert patch.selector[names.LABEL_REVISION] == old.hash
     assert pointing_at(s, new)
     assert not pointing_at(s, old)
-    assert not is_wide(s, old, new)
+    assert not is_wide(s, old, new, ["mc-api"])
     assert missing_services(s, new) == []
 
 
 def test_a_ramp_keeps_the_ports_and_selects_by_who_serves() -> None:
     s = seen()
     assert s.status.upgrade is not None
-    [patch] = widen(s, s.revisions[s.status.upgrade.from_revision], s.revisions[s.digest]).patches
+    [patch] = widen(s, s.revisions[s.status.upgrade.from_revision], s.revisions[s.digest], ["mc-api"]).patches
 
     assert patch.ports == ()
     assert patch.selector == {

@@ -51,6 +51,8 @@ class MemoryKube(Kube):
         self._applied: dict[Key, Object] = {}
         self.writes: list[Write] = []
         self.fault: Callable[[Moment, Write], None] | None = None
+        #: Looks at what is there after every single write, also of one in the middle of an effect.
+        self.witness: Callable[[], None] | None = None
         #: What is said against a manifest that is applied; None where it is taken.
         self.rejects: Callable[[Object], str | None] | None = None
         #: Kinds whose definition is not installed.
@@ -66,6 +68,9 @@ class MemoryKube(Kube):
         twin.writes = list(self.writes)
         twin.fault, twin.rejects = self.fault, self.rejects
         twin.unserved = set(self.unserved)
+        # A witness holds this server, and is to hold its copy.
+        memo[id(self)] = twin
+        twin.witness = copy.deepcopy(self.witness, memo)
         return twin
 
     # reads
@@ -219,6 +224,8 @@ class MemoryKube(Kube):
             self.fault("before", write)
         answer = store()
         self.writes.append(write)
+        if self.witness is not None and not write.dry_run:
+            self.witness()
         if self.fault is not None:
             self.fault("after", write)
         return answer

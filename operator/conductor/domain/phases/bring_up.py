@@ -14,6 +14,7 @@ from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import traffic_of
+from conductor.domain.traffic.strict import behind_gap, by_colour, routed, upheld
 from conductor.domain.versioned import delete, scale
 
 
@@ -22,26 +23,10 @@ def bringing_up(context: Context) -> Situation:
     s, to = context.s, context.to
     if (first := hurt_by_expanding(context) or _other_colour(context)) is not None:
         return first
-    for component in to.spec.components:
-        wanted = wanted_replicas(s, component.name, to, context.from_) if component.services else 0
-        workload = s.workload(component.name, to.hash)
-        if workload is None:
-            manifest = render_deployment(
-                s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=0
-            )
-            return Acting(
-                # A creation cannot be fenced: a leader that was deposed with this in its hand makes it after its
-                # upgrade has ended. So it never overwrites, and nothing runs until a scaling, which can.
-                CreateObject(manifest),
-                Reason.CREATING_GREEN,
-                f"creating Deployment {manifest['metadata']['name']}",
-            )
-        if workload.replicas < wanted:
-            return Acting(
-                scale(workload, wanted),
-                Reason.CREATING_GREEN,
-                f"scaling {workload.name} to {wanted}",
-            )
+    if (behind := _own_services(context)) is not None:
+        return _in_time(context, behind)
+    if (growing := _deployed(context)) is not None:
+        return growing
     if (found := trouble(s, to)) is not None:
         return Failing(*found, outcome=Outcome.REFUSED)
     if short := not_ready(s, to):
@@ -63,15 +48,63 @@ def bringing_up(context: Context) -> Situation:
                 f"creating Service {manifest['metadata']['name']}",
             )
     if context.from_ is not None and (move := traffic_of(s).prepare(context.from_, to)) is not None:
-        if isinstance(move, Waiting) and context.past(context.upgrade.deadline):
-            return Failing(
-                Reason.ROUTING_UNPROVEN,
-                f"spec.deadlines.bringUp: {move.message}; see that route's status, and that its Gateway's controller "
-                "runs",
-                Outcome.REFUSED,
-            )
-        return replace(move, until=context.upgrade.deadline) if isinstance(move, Waiting) else move
+        return _in_time(context, move)
+    if (gap := behind_gap(s, to, context.upgrade.to_colour)) is not None:
+        return _in_time(context, Waiting(Reason.PROVING_ROUTING, gap))
     return Advancing(Phase.MIGRATING, Reason.STARTED, "every pod is ready")
+
+
+def _deployed(context: Context) -> Acting | None:
+    s, to = context.s, context.to
+    for component in to.spec.components:
+        wanted = wanted_replicas(s, component.name, to, context.from_) if component.services else 0
+        workload = s.workload(component.name, to.hash)
+        if workload is None:
+            manifest = render_deployment(
+                s.name, s.namespace, to, component, colour=context.upgrade.to_colour, replicas=0
+            )
+            return Acting(
+                # A creation cannot be fenced: a leader that was deposed with this in its hand makes it after its
+                # upgrade has ended. So it never overwrites, and nothing runs until a scaling, which can.
+                CreateObject(manifest),
+                Reason.CREATING_GREEN,
+                f"creating Deployment {manifest['metadata']['name']}",
+            )
+        if workload.replicas < wanted:
+            return Acting(
+                scale(workload, wanted),
+                Reason.CREATING_GREEN,
+                f"scaling {workload.name} to {wanted}",
+            )
+    return None
+
+
+def _own_services(context: Context) -> Acting | Waiting | None:
+    """With `consistency: Strict`, the Services of the candidate's colour, before any pod of it could call by them.
+
+    The colour may be that of a version before, and a route may still name its Service: then routes come first.
+    """
+    s, to, from_ = context.s, context.to, context.from_
+    if not by_colour(s, to):
+        return None
+    theirs = routed(s, from_, to) if from_ is not None else frozenset[str]()
+    own = upheld(s, to, context.upgrade.to_colour, Reason.CREATING_GREEN, leave=theirs)
+    if own is not None or from_ is None or not theirs:
+        return own
+    return traffic_of(s).prepare(from_, to)
+
+
+def _in_time(context: Context, move: Acting | Waiting) -> Situation:
+    if not isinstance(move, Waiting):
+        return move
+    if context.past(context.upgrade.deadline):
+        return Failing(
+            Reason.ROUTING_UNPROVEN,
+            f"spec.deadlines.bringUp: {move.message}; see that Service's EndpointSlices, or that route's status and "
+            "that its Gateway's controller runs",
+            Outcome.REFUSED,
+        )
+    return replace(move, until=context.upgrade.deadline)
 
 
 def _other_colour(context: Context) -> Acting | None:

@@ -20,6 +20,7 @@ from conductor.domain.semver import older
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.traffic.choice import named_routes, traffic_of
+from conductor.domain.traffic.strict import names_taken, not_yet, unattainable
 
 #: As long as one `helm upgrade` or `kubectl apply` takes over a handful of objects.
 _ROUTES_PATIENCE = timedelta(seconds=15)
@@ -163,6 +164,11 @@ def traffic_can_be_led(context: Context) -> tuple[Reason, str] | None:
     return traffic_of(context.s).refusal(context.from_, context.to, ramped=ramps(context))
 
 
+def strict_can_hold(context: Context) -> tuple[Reason, str] | None:
+    """`consistency: Strict` is refused where names or templates show that it would not hold."""
+    return names_taken(context.s, context.to) or unattainable(context.s, context.to)
+
+
 def routes_come(context: Context) -> Waiting | None:
     """A route that is applied together with the release may come a moment after it."""
     until = context.upgrade.phase_started_at + _ROUTES_PATIENCE
@@ -182,6 +188,7 @@ GATES: tuple[Gate, ...] = (
     login_is_open,
     traffic_can_be_led,
     services_are_ours,
+    strict_can_hold,
     nobody_else_selects_it,
     no_budget_of_others,
     grace_outlasts_drain,
@@ -245,6 +252,11 @@ def preflight(context: Context) -> Situation:
             )
     if (asked := question(context)) is not None:
         return asked
+    return _passed(context)
+
+
+def _passed(context: Context) -> Advancing:
+    s = context.s
     following = Phase.EXPANDING if context.spec.migrations else Phase.BRINGING_UP
     first = intent_of_next(context)
     changes = {"step_at": None, **first}
@@ -256,4 +268,7 @@ def preflight(context: Context) -> Situation:
         said += f"; the contract step of {floor} goes first, and nothing older can serve from here on"
     if context.from_ is not None and lost_readiness(s, context.from_) is not None:
         changes["hotfix"] = True
-    return Advancing(following, Reason.STARTED, said, changes)
+    mixing = not_yet(s, context.from_, context.to)
+    if mixing:
+        said += f"; {mixing}"
+    return Advancing(following, Reason.NOT_YET_STRICT if mixing else Reason.STARTED, said, changes)

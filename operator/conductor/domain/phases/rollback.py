@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from conductor.api import names
 from conductor.api.reasons import Reason
+from conductor.api.spec import Colour
 from conductor.api.status import Outcome, Phase
 from conductor.domain.dispute import put_back
 from conductor.domain.nodes import unless_followed
@@ -27,6 +28,7 @@ from conductor.domain.situation import Acting, Advancing, Ending, Situation, Wai
 from conductor.domain.sizing import bounds
 from conductor.domain.snapshot import served_components
 from conductor.domain.traffic.choice import lead_all, traffic_of
+from conductor.domain.traffic.strict import edge_components, is_strict
 from conductor.domain.versioned import delete, scale
 
 #: How long a full standby is waited for before half of it will do: users are on a bad version.
@@ -186,6 +188,8 @@ def _remove_candidate(context: Context) -> Situation | None:
     if all(entry.phase is not Phase.BRINGING_UP for entry in context.upgrade.timeline):
         # Nothing of it was made by this upgrade; what a kept revision left is not its to remove.
         return None
+    if context.upgrade.took_traffic and (outer := _remove_edge(context)) is not None:
+        return outer
     objects = [("Deployment", workload.name) for workload in s.workloads if workload.revision == to.hash]
     objects += of_revision(s, to.hash)
     objects += [
@@ -196,15 +200,33 @@ def _remove_candidate(context: Context) -> Situation | None:
     kept = {service.name for _, service in services_of(context.from_)} if context.from_ else set()
     # Only the candidate declares these: with its pods gone they would select nothing.
     objects += [
-        ("Service", service.name)
+        ("Service", name)
         for _, service in services_of(to)
-        if context.from_ is not None
-        and service.name not in kept
-        and (state := s.services.get(service.name)) is not None
-        and state.release == s.name
+        if context.from_ is not None and service.name not in kept
+        for name in (service.name, *(names.colour_service_name(service.name, colour) for colour in Colour))
+        if (state := s.services.get(name)) is not None and state.release == s.name
     ]
     if objects:
         return Acting(delete(s, objects), Reason.DRAINING, f"removing {to.version}")
     if left := s.pods_of(to.hash):
         return ending(s, left, Reason.DRAINING, f"{len(left)} pod(s) of {to.version} finish what they hold")
+    return None
+
+
+def _remove_edge(context: Context) -> Situation | None:
+    """With `consistency: Strict` what the edge still holds goes on in its own colour: what is behind it goes later."""
+    s, to = context.s, context.to
+    edge = edge_components(s, to) if is_strict(s) else frozenset[str]()
+    behind = [item for item in s.workloads if item.revision == to.hash and item.component not in edge]
+    if not edge or not behind:
+        return None
+    if outer := [
+        ("Deployment", item.name)
+        for item in s.workloads
+        if item.revision == to.hash and item.component in edge
+    ]:
+        return Acting(delete(s, outer), Reason.DRAINING, f"removing the edge of {to.version}")
+    if left := [pod for pod in s.pods_of(to.hash) if pod.component in edge]:
+        said = f"{len(left)} pod(s) at the edge of {to.version} finish what they hold"
+        return ending(s, left, Reason.DRAINING, said)
     return None

@@ -15,6 +15,7 @@ from conductor.domain.pods import lost_readiness, trouble
 from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL, data_path_gap, missing_services
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import lead_all, traffic_of
+from conductor.domain.traffic.strict import behind_gap
 from conductor.domain.versioned import publish
 
 _HOLD_POLL = timedelta(seconds=5)
@@ -67,6 +68,8 @@ def _led(context: Context) -> Situation | None:
     s, to, traffic = context.s, context.to, traffic_of(context.s)
     if traffic.leads_only_to(to):
         return None
+    if (gap := behind_gap(s, to, context.upgrade.to_colour)) is not None:
+        return Waiting(Reason.PROVING_ROUTING, gap)
     if context.from_ is not None and (first := traffic.approach(context.from_, to)) is not None:
         return first
     there = {**_moved(context), "serving": context.upgrade.to_colour}

@@ -4,10 +4,12 @@ In steady state a Service selects one revision. In a ramp the serving label is t
 selects across both revisions; weights that pod counts cannot express are reported.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from conductor.api import names
 from conductor.api.reasons import Reason
+from conductor.api.spec import Component
 from conductor.domain.effects import SwitchServices
 from conductor.domain.ports import port_clash
 from conductor.domain.revision import Revision, wide_selector
@@ -23,6 +25,7 @@ from conductor.domain.routing import (
 from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import Pod, Snapshot, served_components
 from conductor.domain.traffic.provider import Inexpressible
+from conductor.domain.traffic.strict import in_order, ramped_services
 from conductor.domain.versioned import set_serving
 from conductor.domain.weights import pods_for_weight
 
@@ -67,9 +70,9 @@ class ServiceTraffic:
         if changes := self._labels(from_, to, counts):
             said = f"serving labels for {percent}%"
             return Acting(set_serving(changes), Reason.RAMPING, said, {"step_at": None})
-        if not is_wide(self.s, from_, to):
+        if not self._is_wide(from_, to):
             return Acting(
-                widen(self.s, from_, to),
+                widen(self.s, from_, to, ramped_services(self.s, to)),
                 Reason.SWITCHING,
                 f"moving {percent}% of new connections",
                 {"took_traffic": True, "step_at": self.s.now, "green_share": percent},
@@ -88,10 +91,10 @@ class ServiceTraffic:
             return 100
         if pointing_at(self.s, from_):
             return 0
-        if not is_wide(self.s, from_, to):
+        if not self._is_wide(from_, to):
             return None
         shares = []
-        for component in served_components(to):
+        for component in self._ramped(to):
             gaining = sum(pod.serving for pod in self.s.ready_pods(to.hash, component.name))
             losing = sum(pod.serving for pod in self.s.ready_pods(from_.hash, component.name))
             if losing:
@@ -99,7 +102,8 @@ class ServiceTraffic:
         return max(shares, default=None)
 
     def switch_to(self, revision: Revision) -> SwitchServices:
-        return switch_to(self.s, revision)
+        switch = switch_to(self.s, revision)
+        return replace(switch, patches=in_order(self.s, revision, switch.patches))
 
     def give_back(self, revision: Revision) -> SwitchServices | None:  # noqa: ARG002 - nothing but the Service
         return None
@@ -122,12 +126,22 @@ class ServiceTraffic:
     def hindrance(self) -> str | None:
         return None
 
+    def _is_wide(self, from_: Revision, to: Revision) -> bool:
+        return is_wide(self.s, from_, to, ramped_services(self.s, to))
+
+    def _ramped(self, to: Revision) -> Iterator[Component]:
+        """Components of which a share is moved in a ramp."""
+        only = ramped_services(self.s, to)
+        for component in served_components(to):
+            if any(service.name in only for service in component.services):
+                yield component
+
     def _counts(self, from_: Revision, to: Revision, percent: int) -> dict[str, tuple[int, int]] | None:
         """Per component, how many losing and gaining pods serve; None where one cannot express the weight."""
         counts: dict[str, tuple[int, int]] = {}
         former = {component.name for component in served_components(from_)}
         # A component that only the new version has takes nobody's users in a ramp.
-        for component in (component for component in served_components(to) if component.name in former):
+        for component in (component for component in self._ramped(to) if component.name in former):
             losing = len(self.s.ready_pods(from_.hash, component.name))
             gaining = len(self.s.ready_pods(to.hash, component.name))
             workload = self.s.workload(component.name, from_.hash)
