@@ -102,7 +102,7 @@ bench-refusal: bench-ready ## mc 1.2.0-bad is refused, twenty tries
 
 .PHONY: bench-shedding
 bench-shedding: bench-ready ## how HTTP/1.1, HTTP/2, gRPC and WebSocket clients are moved, five repeats (SHEDDING="--clients 20")
-	@scripts/cluster.sh images shedapp
+	@scripts/cluster.sh images shedapp drain
 	@scripts/cluster.sh exec python bench/shedding.py $(SHEDDING)
 
 .PHONY: bench-consistency
@@ -116,7 +116,7 @@ bench-migrations: venv ## how long expand, backfill and contract keep 50 writers
 .PHONY: chaos
 chaos: bench-ready ## kill the operator at every write, and every fault of docs/faults.md (CHAOS="--lanes 3 --story upgrade")
 	@scripts/cluster.sh exec python bench/chaos.py --docs --json bench/results/chaos.json $(CHAOS)
-	@scripts/cluster.sh images shedapp
+	@scripts/cluster.sh images shedapp drain
 	@scripts/cluster.sh exec python -m pytest tests/e2e -m "chaos and not two_nodes" --durations=0 --durations-min=5
 	@$(MAKE) --no-print-directory chaos-nodes
 

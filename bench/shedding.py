@@ -45,9 +45,12 @@ class Options:
     pace_seconds: float
     replicas: int
     drain_seconds: int
+    waiter: str
 
     def application(self) -> ShedappOptions:
-        return ShedappOptions(replicas=self.replicas, soak=SOAK, drain_seconds=self.drain_seconds)
+        return ShedappOptions(
+            replicas=self.replicas, soak=SOAK, drain_seconds=self.drain_seconds, waiter=self.waiter
+        )
 
 
 def repeat(kube: Kube, options: Options) -> Json:
@@ -156,9 +159,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--replicas", type=int, default=5)
     parser.add_argument("--drain-seconds", type=int, default=2)
+    parser.add_argument(
+        "--waiter", choices=("Silence", "Settled"), default="", help="end the hook early (docs/traffic.md)"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the repeats that are done")
     arguments = parser.parse_args(argv)
-    options = Options(arguments.clients, arguments.pace_seconds, arguments.replicas, arguments.drain_seconds)
+    options = Options(
+        clients=arguments.clients,
+        pace_seconds=arguments.pace_seconds,
+        replicas=arguments.replicas,
+        drain_seconds=arguments.drain_seconds,
+        waiter=arguments.waiter,
+    )
     around = circumstances()
     with connect() as kube:
         operator_install.install(kube)
@@ -180,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = list(parts.values())
     faults = list(broken(parts))
     lines = [line for turn in TURNS for line in (*table(found, turn), "")] + capacity(found)
-    path = RESULTS / "shedding.json"
+    path = RESULTS / f"shedding{'-' if options.waiter else ''}{options.waiter.lower()}.json"
     document = {
         "benchmark": "shedding",
         **around,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Vets and tests the Go parts: the load generator.
+# Vets and tests the Go parts: the load generator and the drain hook.
 set -euo pipefail
 cd "$(dirname "$0")/../bench/load"
 
@@ -17,10 +17,13 @@ if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -1)" != "$wanted" ]; th
   echo "Go $have is older than $wanted, which the sources ask for; nothing vetted"
   exit 0
 fi
-unformatted=$(gofmt -l .)
-if [ -n "$unformatted" ]; then
-  echo "gofmt would change: $unformatted" >&2
-  exit 1
-fi
-go vet ./...
-go test ./...
+for module in . ../../drain; do
+  cd "$module"
+  unformatted=$(gofmt -l .)
+  if [ -n "$unformatted" ]; then
+    echo "gofmt would change: $unformatted" >&2
+    exit 1
+  fi
+  go vet ./...
+  go test ./...
+done

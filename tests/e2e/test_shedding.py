@@ -20,6 +20,8 @@ PACE_SECONDS = 0.5
 OPTIONS = ShedappOptions(replicas=3, soak="5s")
 #: Long enough that no soak ends by itself.
 LONG_SOAK = ShedappOptions(replicas=3, soak="10m")
+#: It ends by itself long before its time.
+WITH_WAITER = ShedappOptions(replicas=3, soak="10m", drain_seconds=30, waiter="Settled")
 #: A client asks every half to three quarters of a second; a connection that is opened anew is there at once.
 LONGEST_GAP_SECONDS = 3.0
 
@@ -62,6 +64,19 @@ def test_clients_of_every_protocol_are_shed_after_the_switch_and_drained_after_a
                 "rollback": [told.back.left_after(client) for client in told.clients(kind)],
             },
         )
+
+
+def test_pods_without_a_shell_end_their_drain_as_soon_as_nobody_is_sent_to_them_any_more(
+    settled: Release,
+) -> None:
+    """Clients that never stop asking would hold a hook that waits for silence; here the application says goodbye."""
+    told = shed_and_return(settled, WITH_WAITER, clients=CLIENTS, pace_seconds=PACE_SECONDS)
+    assert not told.load.faults(), told.load.line()
+    assert not told.not_moved()
+    left = {
+        f"{client.kind} {client.number}": told.back.left_after(client) or 0.0 for client in told.load.clients
+    }
+    assert max(left.values()) < WITH_WAITER.drain_seconds / 2, left
 
 
 def test_every_client_has_left_before_silence_is_asked_for_and_the_old_pods_go(settled: Release) -> None:

@@ -15,6 +15,7 @@ from conductor.api import sizing
 from conductor.api.durations import Duration, format_duration
 from conductor.api.model import Colour, DnsLabel, Model, ServiceName, ShortText, Text
 from conductor.api.names import colour_service_name
+from conductor.api.pre_stop import PreStopHook
 from conductor.api.sizing import LARGEST, Autoscaling, DisruptionBudget, Surge
 from conductor.api.template import PodTemplate
 from conductor.api.traffic import Consistency, NoDataPolicy, SwitchHealth, Traffic, TrafficProvider
@@ -79,17 +80,6 @@ class Component(Model):
     def effective_handover(self) -> Handover | None:
         """How a component without services changes hands; None for one with services."""
         return None if self.services else (self.handover or Handover.EXCLUSIVE)
-
-
-class DrainHook(Model):
-    path: ShortText
-    port: int | DnsLabel
-
-
-class PreStopHook(Model):
-    enabled: bool = True
-    drain_seconds: int = Field(default=20, ge=1, le=600)
-    http_get: DrainHook | None = None
 
 
 class HttpCheck(Model):

@@ -51,6 +51,7 @@ class _EnvFrom(_Shape):
 class _Port(_Shape):
     name: str | None = None
     container_port: int | None = None
+    protocol: str | None = None
 
 
 class _Lifecycle(_Shape):
@@ -62,6 +63,11 @@ class _Container(_Shape):
     env_from: list[_EnvFrom] | None = None
     ports: list[_Port] | None = None
     lifecycle: _Lifecycle | None = None
+    volume_mounts: list[JsonObject] | None = None
+
+
+class _SecurityContext(_Shape):
+    run_as_user: int | None = None
 
 
 class _PodSpec(_Shape):
@@ -69,6 +75,7 @@ class _PodSpec(_Shape):
     init_containers: list[_Container] | None = None
     volumes: list[_Volume] | None = None
     termination_grace_period_seconds: int | None = None
+    security_context: _SecurityContext | None = None
 
 
 class _Metadata(_Shape):

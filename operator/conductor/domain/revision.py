@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from conductor.api import names
-from conductor.api.spec import Colour, Component, PreStopHook, ReleaseSpec
+from conductor.api.pre_stop import PreStopHook
+from conductor.api.spec import Colour, Component, ReleaseSpec
+from conductor.domain.pre_stop import put_in
 
 #: What the pod still needs after preStop has used all of its time: SIGTERM handling of an ordinary server.
 GRACE_AFTER_DRAIN_SECONDS = 15
@@ -159,10 +161,8 @@ def render_deployment(
         if pod.get("terminationGracePeriodSeconds") is None:
             after_drain = hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS
             pod["terminationGracePeriodSeconds"] = max(DEFAULT_GRACE_SECONDS, after_drain)
-        for container in pod.get("containers") or []:
-            if component.services:
-                hooks = container["lifecycle"] = container.get("lifecycle") or {}
-                hooks["preStop"] = hooks.get("preStop") or _pre_stop(hook)
+        if component.services:
+            put_in(pod, hook)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -179,14 +179,6 @@ def render_deployment(
             "template": template,
         },
     }
-
-
-def _pre_stop(hook: PreStopHook) -> dict[str, Any]:
-    if hook.http_get is None:
-        return {"sleep": {"seconds": hook.drain_seconds}}
-    separator = "&" if "?" in hook.http_get.path else "?"
-    path = f"{hook.http_get.path}{separator}seconds={hook.drain_seconds}"
-    return {"httpGet": {"path": path, "port": hook.http_get.port}}
 
 
 def narrow_selector(release: str, component: str, revision: str) -> dict[str, str]:

@@ -121,6 +121,12 @@ def shed_application() -> GoPart:
     return GoPart("shedapp", ("./shedapp",), 20, module=module, sources=tuple(sorted(module.rglob("*.go"))))
 
 
+def drain_hook() -> GoPart:
+    """The preStop hook of containers without a shell."""
+    module = REPOSITORY / "drain"
+    return GoPart("drain", (".",), 10, module=module, sources=tuple(sorted(module.rglob("*.go"))))
+
+
 @cache
 def go_version() -> str:
     """What `go version` says, of the Go that the modules ask for."""

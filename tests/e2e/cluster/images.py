@@ -122,11 +122,17 @@ def _shedapp(version: str) -> StoredImage:
     return build_static(StaticImage(f"{PREFIX}shedapp:{version}", files, ["/shedapp", f"-version={version}"]))
 
 
+def _drain() -> StoredImage:
+    files = {"drain": goparts.binary(goparts.drain_hook())}
+    return build_static(StaticImage(f"{PREFIX}drain:dev", files, ["/drain"]))
+
+
 #: Built and loaded only where they are asked for by name: `all` is what tests and the demo need.
 BY_NAME: Mapping[str, Callable[[], StoredImage]] = {
     "kwok:dev": _kwok,
     "argo-rollouts:dev": _argo_rollouts,
     "traefik:dev": _traefik,
+    "drain:dev": _drain,
     **{f"shedapp:{version}": partial(_shedapp, version) for version in SHEDAPP_VERSIONS},
 }
 

@@ -11,6 +11,8 @@ from harness.podinfo import PROMETHEUS_URL
 
 NAME = "shedapp"
 COMPONENT = "web"
+DRAIN_IMAGE = "localhost/drain:dev"
+SETTLE_SECONDS = 2
 OLD_VERSION = "1.0.0"
 NEW_VERSION = "1.1.0"
 #: Ports of the container and of the Service, by name.
@@ -29,6 +31,8 @@ class ShedappOptions:
     soak: str = "10s"
     window: str = "10s"
     drain_seconds: int = 2
+    #: What ends the preStop hook before its time (`preStopHook.waiter.until`); empty: nothing does.
+    waiter: str = ""
     #: Fewer verification requests than in production: what is tested here is not how sure a verdict is.
     miss_rate: float = 0.05
 
@@ -70,6 +74,13 @@ def pod_template(version: str, options: ShedappOptions) -> dict[str, Any]:
     }
 
 
+def pre_stop_hook(options: ShedappOptions) -> dict[str, Any]:
+    hook: dict[str, Any] = {"enabled": True, "drainSeconds": options.drain_seconds}
+    if options.waiter:
+        hook["waiter"] = {"image": DRAIN_IMAGE, "until": options.waiter, "settleSeconds": SETTLE_SECONDS}
+    return hook
+
+
 def release_spec(version: str, options: ShedappOptions = ShedappOptions()) -> dict[str, Any]:
     """The whole `spec` of a ControlPlaneRelease for this version."""
     ports = [{"name": name, "port": port, "targetPort": name} for name, (_, port) in PORTS.items()]
@@ -96,7 +107,7 @@ def release_spec(version: str, options: ShedappOptions = ShedappOptions()) -> di
                 "noData": "Wait",
             },
         },
-        "preStopHook": {"enabled": True, "drainSeconds": options.drain_seconds},
+        "preStopHook": pre_stop_hook(options),
         "verification": {"http": [{**check, "expectStatus": 200, "versionJson": "version"}]},
         "soak": options.soak,
         "deadlines": {"bringUp": "90s", "verify": "120s", "rollback": "2m"},

@@ -73,6 +73,25 @@ def test_routes_and_their_provider_go_together(section: Json, words: str) -> Non
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        (
+            {"waiter": {"image": "drain:1"}, "httpGet": {"path": "/drain", "port": 80}},
+            "has both httpGet and waiter; a container has one preStop hook, take one of them out",
+        ),
+        (
+            {"drainSeconds": 2, "waiter": {"image": "drain:1"}},
+            "waiter.settleSeconds 3 is longer than drainSeconds 2, and the hook ends by then; lower settleSeconds",
+        ),
+    ],
+)
+def test_a_waiter_has_the_hook_for_itself_and_time_to_settle(hook: Json, words: str) -> None:
+    said = only(spec(preStopHook=hook))
+    assert said.startswith("spec.preStopHook: ")
+    assert words in said
+
+
 def test_a_route_has_a_name_that_an_object_can_have() -> None:
     assert only(spec(traffic=by_route("Edge_1"))).startswith('spec.traffic.routes[0].name: "Edge_1"')
     assert isinstance(parse_spec(spec(traffic=by_route("edge.v1"))), ReleaseSpec)

@@ -55,26 +55,42 @@ def rich_template(version: str) -> Json:
         "envFrom": [{"configMapRef": {"name": "settings", "optional": False}}],
         "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
     }
+    beside = {
+        "name": "beside",
+        "image": "localhost/beside:1",
+        "ports": [{"containerPort": 9090, "protocol": "TCP"}],
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+        "lifecycle": {},
+    }
     pod = {
-        "containers": [container],
+        "containers": [container, beside],
         "initContainers": [{"name": "first", "image": "localhost/mc:1", "env": []}],
         "volumes": [
             {"name": "v", "configMap": {"name": "files"}},
             {"name": "w", "projected": {"sources": [{"configMap": {"name": "more"}}]}},
         ],
         "terminationGracePeriodSeconds": 60,
+        "securityContext": {"runAsUser": 1000},
     }
     return {"metadata": {"labels": {"app": "mc"}, "annotations": {}}, "spec": pod}
 
 
-def rich(version: str) -> Json:
+HTTP_DRAIN: Json = {"enabled": True, "drainSeconds": 5, "httpGet": {"path": "/drain", "port": "http"}}
+WAITER: Json = {
+    "enabled": True,
+    "drainSeconds": 5,
+    "waiter": {"image": "localhost/drain:1", "until": "Silence", "settleSeconds": 2},
+}
+
+
+def rich(version: str, hook: Json = WAITER) -> Json:
     component = api_component(version, template=rich_template(version))
     return spec(
         version,
         components=[component, worker_component(version)],
         migrations=migrations(version),
         traffic=traffic(ramp=[{"weight": 10, "hold": "1s"}]),
-        preStopHook={"enabled": True, "drainSeconds": 5, "httpGet": {"path": "/drain", "port": "http"}},
+        preStopHook=hook,
     )
 
 
@@ -95,6 +111,9 @@ def put(raw: Json, path: Path, value: Any) -> Json:
 
 
 EVERYWHERE = tuple(paths(rich("1.1.0")))
+OF_THE_OTHER_HOOK = tuple(
+    path for path in paths(rich("1.1.0", HTTP_DRAIN)) if path[:2] == ("preStopHook", "httpGet")
+)
 
 
 @pytest.mark.parametrize(
@@ -123,14 +142,18 @@ def test_a_template_of_another_type_is_named_with_its_value_and_the_mend(templat
     assert story.serving() == {"1.0.0"}
 
 
-@pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: ".".join(map(str, path)))
-def test_what_is_accepted_can_be_rendered_and_compared(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hook", "path"),
+    [(WAITER, path) for path in EVERYWHERE] + [(HTTP_DRAIN, path) for path in OF_THE_OTHER_HOOK],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_what_is_accepted_can_be_rendered_and_compared(hook: Json, path: Path) -> None:
     """Whatever passes here is read by these alone before the API server has the last word."""
-    good = parse_spec(rich("1.0.0"))
+    good = parse_spec(rich("1.0.0", hook))
     assert isinstance(good, ReleaseSpec)
     former = Revision(hash="0a1b2c3d4e", spec=good)
     for value in WRONG:
-        raw = put(rich("1.1.0"), path, value)
+        raw = put(rich("1.1.0", hook), path, value)
         found = parse_spec(raw)
         if not isinstance(found, ReleaseSpec):
             assert all(finding.field.startswith("spec") for finding in found)
