@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.foreign_hands import GREEN_PHASES, ForeignHands, identity
-from harness.kube import Kube
+from harness.foreign_hands import GREEN_PHASES, PIPELINE, ForeignHands, identity
+from harness.kube import Kube, in_namespace
 from harness.load_run import LoadRun
 from harness.load_summary import LoadSummary
 from harness.mc_install import HISTORY_ROWS, Mc
@@ -194,6 +194,37 @@ def assert_applied_in_vain(plane: Mc, hands: ForeignHands, green: str) -> None:
     assert (traffic["current"], traffic["green"], traffic["reversions"]) == ("green", 100, 0)
     published = plane.kube.need("ConfigMap", "mc-traffic", plane.namespace)
     assert published["data"] == {"current": "green"}
+
+
+def jobs(plane: Mc) -> set[str]:
+    return {item["metadata"]["uid"] for item in plane.kube.objects("Job", plane.namespace)}
+
+
+def test_what_serves_applied_a_hundred_times_runs_no_job_and_writes_nothing(plane: Mc) -> None:
+    """As a pipeline does it that writes the number of its run on whatever it applies."""
+    release = plane.release
+    status = release.status()
+    version = status["activeVersion"]
+    lines = "SELECT count(*) FROM maestro_conductor.events"
+    before = deployments(plane), pods(plane), number(plane, lines)
+    there = jobs(plane)
+    (wanted,) = (item for item in plane.rendered(version) if item["kind"] == "ControlPlaneRelease")
+    wanted = in_namespace(wanted, plane.namespace)
+    for run in range(100):
+        wanted["metadata"]["annotations"] = {"some-pipeline/run": str(run)}
+        plane.kube.apply(wanted, manager=PIPELINE)
+    assert release.status() == status
+    # A change that only a person reads: once its generation is observed, so was all that came before it.
+    wanted["spec"]["soak"] = "11s"
+    plane.kube.apply(wanted, manager=PIPELINE)
+    settled = release.wait_settled(version, deadline_seconds=PATIENCE_SECONDS)["status"]
+    assert (settled["sequence"], settled["lastUpgrade"]) == (status["sequence"], status["lastUpgrade"])
+    assert (deployments(plane), pods(plane), number(plane, lines)) == before
+    assert jobs(plane) <= there
+    nothing = {key: wanted[key] for key in ("apiVersion", "kind")}
+    name = {key: wanted["metadata"][key] for key in ("name", "namespace")}
+    plane.kube.apply({**nothing, "metadata": name}, manager=PIPELINE)
+    plane.ask_for(version)
 
 
 def test_a_bad_version_is_refused_before_a_user_meets_it(plane: Mc) -> None:
