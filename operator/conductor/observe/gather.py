@@ -102,9 +102,16 @@ def gather(
     spec, status = parsed.spec(release), parse_status(release.get("status"))
     revisions = _revisions(parsed, values)
     services = _of(values, "Service", ServiceState)
-    services |= _foreign(kube, namespace, services, spec.spec, revisions.values())
     config_map = traffic_config_map_name(spec.spec, revisions.get(status.active_revision))
-    traffic = read_traffic_config_map(kube, namespace, config_map)
+    asked = executor.submit(read_traffic_config_map, kube, namespace, config_map)
+    unknown = sorted(_named(spec.spec, revisions.values()) - set(services))
+    for service, obj in zip(
+        unknown, executor.map(partial(kube.get, "Service", namespace), unknown), strict=True
+    ):
+        if obj is not None:
+            # Named, and without our label: somebody else's.
+            services[service] = read.service(obj)
+    traffic = asked.result()
     present = frozenset(_of(values, "ConfigMap", Named))
 
     routes = read_routes(kube, namespace, wanted(spec.spec, status, revisions), status.phase)
@@ -312,14 +319,8 @@ def _revisions(parsed: Parsed, values: Values) -> Revisions:
     return Revisions(parsed, _of(values, "ControllerRevision", Record).values())
 
 
-def _foreign(
-    kube: Kube,
-    namespace: str,
-    known: Mapping[str, ServiceState],
-    spec: ReleaseSpec | None,
-    revisions: Iterable[Revision],
-) -> dict[str, ServiceState]:
-    """Services that are named but do not carry our label: somebody else's."""
+def _named(spec: ReleaseSpec | None, revisions: Iterable[Revision]) -> set[str]:
+    """Every Service that is named, or has a name that we would give it."""
     named: set[str] = set()
     for item in [spec, *(revision.spec for revision in revisions)]:
         for component in item.components if item else ():
@@ -327,11 +328,7 @@ def _foreign(
                 named |= {service.name, names.preview_name(service.name)}
                 if item is not None and _led_by_colour(item):
                     named |= {names.colour_service_name(service.name, colour) for colour in Colour}
-    found = {}
-    for name in sorted(named - set(known)):
-        if (obj := kube.get("Service", namespace, name)) is not None:
-            found[name] = read.service(obj)
-    return found
+    return named
 
 
 def _led_by_colour(spec: ReleaseSpec) -> bool:

@@ -37,8 +37,8 @@ from conductor.runtime.sight import Sight
 from conductor.runtime.turns import Key, Turns
 
 _log = structlog.get_logger(__name__)
-_WORKERS = 8
-_READERS = 16
+_WORKERS = 24
+_READERS = 64
 #: Before everything was listed once, a pass would have to read what a list is about to show.
 _LISTS_SECONDS = 5.0
 #: A pass is bounded by its calls' timeouts; one that takes longer than this is stuck.
@@ -163,7 +163,7 @@ class Operator:
         self.turns: Turns[Key] = Turns(time.monotonic)
         outbound = Outbound.of_this_pod()
         clock = ServerClock(on_gap=metrics.CLOCK_GAP.set)
-        self.kube = Kube.connect(clock=clock)
+        self.kube = Kube.connect(connections=_WORKERS + _READERS, clock=clock)
         nodes = (
             NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads, now=clock.now)
             if options.place

@@ -31,19 +31,19 @@ CLOCK_GAP = Gauge(
 PASS_SECONDS = Histogram(
     "mc_pass_seconds",
     "Seconds that one pass took",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
 LATE_SECONDS = Histogram(
     "mc_queue_wait_seconds",
     "Seconds from when a pass was due to when it began",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
 DECISION_SECONDS = Histogram(
     "mc_wake_to_decision_seconds",
     "Seconds from when a release was due for a pass to when it was decided what to do",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
 SAMPLE_LATE_SECONDS = Histogram(
