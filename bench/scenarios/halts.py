@@ -92,5 +92,5 @@ SELECT json_agg(id) FROM (
     (SELECT id FROM executions WHERE tenant NOT LIKE 'history-%' ORDER BY created_at DESC LIMIT {_ASKED_IDS})
     UNION ALL (SELECT id FROM executions WHERE tenant NOT LIKE 'history-%' ORDER BY created_at LIMIT {_ASKED_IDS})
     UNION ALL (SELECT id FROM executions WHERE tenant LIKE 'history-%' ORDER BY id LIMIT 5)
-) AS some
+) AS asked
 """
