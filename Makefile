@@ -109,6 +109,11 @@ bench-shedding: bench-ready ## how HTTP/1.1, HTTP/2, gRPC and WebSocket clients 
 bench-consistency: bench-ready ## how long two components show mixed versions, by default and with Strict (CONSISTENCY="--repeats 5")
 	@scripts/cluster.sh exec python bench/consistency.py $(CONSISTENCY)
 
+.PHONY: bench-traffic
+bench-traffic: bench-ready ## requests lost of a million over ramp, switch and rollback, by Services and by routes (TRAFFIC="--provider Service")
+	@scripts/cluster.sh images shedapp traefik
+	@scripts/cluster.sh exec python bench/traffic.py $(TRAFFIC)
+
 .PHONY: bench-migrations
 bench-migrations: venv ## how long expand, backfill and contract keep 50 writers waiting, beside a naive script (MIGRATIONS="--rows 200000")
 	@PYTHONPATH=. $(PY) bench/migrations.py $(MIGRATIONS)
