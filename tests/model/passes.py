@@ -175,7 +175,10 @@ class Operator:
         timed = upgrade is not None and upgrade.switched_at is not None and phase is Phase.SOAKING
         pending = status.pending_contract
         running = {owner.id for owner in (upgrade, pending) if owner is not None}
-        known = running | ({status.last_upgrade.id} if status.last_upgrade else set())
+        stays = status.pending_backout
+        if stays is not None:
+            running.add(f"{stays.id}-backout-")
+        known = {owner.id for owner in (upgrade, pending, stays, status.last_upgrade) if owner is not None}
         fenced = status.epoch != 1
         return cluster._replace(
             notes=tuple(note for note in cluster.notes if any(id_ in note[1] for id_ in known)),
