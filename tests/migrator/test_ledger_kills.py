@@ -89,14 +89,14 @@ def test_what_is_held_is_ended_where_it_stands_and_the_next_attempt_ends_as_with
 
     def strike() -> None:
         try:
-            told.append(psql(plane, WAIT.format(seconds=20) + IN_THE_DATABASE[victim] + FOUND))
+            told.append(psql(plane, WAIT.format(seconds=60) + IN_THE_DATABASE[victim] + FOUND))
         except subprocess.CalledProcessError:
             told.append(once_recovered(plane, FOUND))
 
     striking = threading.Thread(target=strike)
     striking.start()
     ended = plane.run(point.phase, "1.0.0", "1.1.0")
-    striking.join(60)
+    striking.join(90)
     assert int(told[0].split()[-1]) > 0, "it was found at the point"
     assert ended.exit_code == 2, ended.output
     once_recovered(plane, RELEASE)
