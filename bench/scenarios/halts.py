@@ -34,8 +34,10 @@ CREATE CONSTRAINT TRIGGER halt_commit AFTER INSERT ON maestro_conductor.events
 """
 HOLD = "INSERT INTO halt.at VALUES ('{phase}', '{event}', {nth}, '{place}', NULL);"
 RELEASE = "DELETE FROM halt.at;"
-#: One command for waiting and killing: what happens in the database's pod takes no part of the five seconds.
+#: One command for waiting and killing: what happens in the database's pod takes no part of the five seconds. Who was
+#: found is to outlive the server's crash, also where commits do not wait for the log.
 WAIT = """
+SET synchronous_commit = on;
 DO $$
 DECLARE
     found integer;
