@@ -15,6 +15,7 @@ from conductor.api.spec import ReleaseSpec
 from conductor.api.status import ReleaseStatus
 from conductor.domain import snapshot as real
 from conductor.domain.adoptable import adopted_revision
+from conductor.domain.found import Found, FoundDeployment, FoundPod
 from conductor.domain.manifests import service_ports
 from conductor.domain.revision import Revision
 
@@ -94,7 +95,7 @@ def revision(bounds: Bounds, spec: ReleaseSpec) -> Revision:
     return adopted_revision(s, found(bounds, plain, "", ""))
 
 
-def found(bounds: Bounds, cluster: Cluster, release: str, hash_: str) -> real.Found:
+def found(bounds: Bounds, cluster: Cluster, release: str, hash_: str) -> Found:
     """What a pass reads of it before anything serves; `release` and `hash_` are those of marks on it."""
     deployments = {}
     for workload in cluster.workloads:
@@ -102,8 +103,8 @@ def found(bounds: Bounds, cluster: Cluster, release: str, hash_: str) -> real.Fo
             continue
         part = bounds.parts[workload.component]
         name = deployment_name(part)
-        pods = tuple(real.FoundPod(f"{name}-{pod.slot}", pod.ready, TEMPLATE_HASH) for pod in workload.pods)
-        deployments[name] = real.FoundDeployment(
+        pods = tuple(FoundPod(f"{name}-{pod.slot}", pod.ready, TEMPLATE_HASH) for pod in workload.pods)
+        deployments[name] = FoundDeployment(
             name=name,
             uid=f"uid-{name}",
             resource_version=VERSION,
@@ -131,7 +132,7 @@ def found(bounds: Bounds, cluster: Cluster, release: str, hash_: str) -> real.Fo
         for index, service in enumerate(cluster.services)
         if service.selects
     }
-    return real.Found(deployments, selected)
+    return Found(deployments, selected)
 
 
 def selector(part: Part, target: str, narrow: dict[str, str]) -> dict[str, str]:

@@ -15,8 +15,9 @@ from conductor.api.spec import (
     ReleaseSpec,
     ServicePort,
 )
+from conductor.domain.found import Found, FoundDeployment
 from conductor.domain.revision import Adopted, AdoptedWorkload, Revision, template_labels
-from conductor.domain.snapshot import Found, FoundDeployment, ServiceState, Snapshot
+from conductor.domain.snapshot import ServiceState, Snapshot
 
 
 def problem(s: Snapshot, found: Found) -> str | None:

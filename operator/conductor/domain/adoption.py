@@ -15,11 +15,12 @@ from conductor.api.reasons import Reason
 from conductor.api.spec import ComponentService
 from conductor.domain.adoptable import adopted_revision, problem, unsettled
 from conductor.domain.effects import AdoptObject, CreateObject, DeleteObjects
+from conductor.domain.found import FoundDeployment
 from conductor.domain.manifests import revision_record
 from conductor.domain.revision import Revision, pod_labels, steady_selector
 from conductor.domain.routing import reached, services_of
 from conductor.domain.situation import Acting, Recognising, Situation, Waiting
-from conductor.domain.snapshot import FoundDeployment, ServiceState, Snapshot, Workload
+from conductor.domain.snapshot import ServiceState, Snapshot, Workload
 from conductor.domain.versioned import scale
 
 #: What stands outside of the release wakes nobody.

@@ -41,11 +41,12 @@ from conductor.domain.phases.surge import at_rest as sized_at_rest
 from conductor.domain.phases.surge import held as size_held
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
-from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.pods import lost_readiness
 from conductor.domain.prune import superfluous
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap
+from conductor.domain.signals import trouble
 from conductor.domain.situation import (
     Acting,
     Advancing,

@@ -1,63 +1,20 @@
-"""Hard signals from pods: why a revision cannot come up or stay up, in words that name the mend."""
+"""Pods of a revision: how many are wanted, how many are ready, and how long those that go may take."""
 
 import math
 from collections.abc import Sequence
 from datetime import timedelta
 
 from conductor.api.reasons import Reason
-from conductor.api.sizing import SurgeNodes
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Waiting
 from conductor.domain.sizing import bounds, least
-from conductor.domain.snapshot import Pod, Snapshot, policy, served_components
+from conductor.domain.snapshot import Pod, Snapshot, served_components
 
-#: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
-IMAGE_PATIENCE = timedelta(seconds=30)
-_SCHEDULING_PATIENCE = timedelta(seconds=30)
-IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_CRASH_RESTARTS = 3
 #: A pod that is not ready counts as starting for this long, as lost from then on.
 _START_PATIENCE = timedelta(seconds=30)
 #: kubelet kills what has not ended in its grace period at once; from then on its node does not answer.
 _ENDING_PATIENCE = timedelta(minutes=2)
 _SHOWN = 10
-
-
-def trouble(s: Snapshot, revision: Revision) -> tuple[Reason, str] | None:
-    """The first thing that keeps this revision from running and will not mend itself, or None."""
-    spec = policy(s, revision)
-    comes = spec.surge.nodes is SurgeNodes.ON_DEMAND
-    patience = spec.deadlines.bring_up if comes else _SCHEDULING_PATIENCE
-    for pod in s.pods_of(revision.hash):
-        if pod.terminating:
-            continue
-        if (found := _pod_trouble(s, pod, patience)) is not None:
-            return found
-    return None
-
-
-def _pod_trouble(s: Snapshot, pod: Pod, scheduling_patience: timedelta) -> tuple[Reason, str] | None:
-    where = f"spec.components[{pod.component}].template"
-    age = s.age(pod.created_at)
-    if pod.waiting_reason in IMAGE_REASONS and age >= IMAGE_PATIENCE:
-        return (
-            Reason.IMAGE_UNAVAILABLE,
-            f"{where}.spec.containers[].image: {pod.image} cannot be pulled ({pod.waiting_reason}: "
-            f"{pod.waiting_message}); push the image, correct its name or give imagePullSecrets",
-        )
-    if pod.unschedulable and age >= scheduling_patience:
-        return (
-            Reason.UNSCHEDULABLE,
-            f"{where}: pod {pod.name} fits no node ({pod.unschedulable}); free or add capacity, "
-            "or lower resources.requests",
-        )
-    if pod.waiting_reason == "CrashLoopBackOff" or pod.restarts >= _CRASH_RESTARTS:
-        return (
-            Reason.CRASH_LOOPING,
-            f"{where}: pod {pod.name} ended {pod.restarts} times ({pod.waiting_message or 'see its log'}); "
-            f"look at `kubectl logs {pod.name} --previous` and correct the template or the image",
-        )
-    return None
 
 
 def ending(s: Snapshot, pods: Sequence[Pod], reason: Reason, said: str) -> Waiting:

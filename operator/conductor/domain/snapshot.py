@@ -10,6 +10,7 @@ from conductor.api.parse import Finding
 from conductor.api.spec import Colour, Component, ReleaseSpec
 from conductor.api.status import ReleaseStatus
 from conductor.domain.companion import Companion, ForeignBudget
+from conductor.domain.found import Found
 from conductor.domain.revision import Revision
 from conductor.domain.room import Room
 
@@ -37,8 +38,26 @@ class Pod:
     resource_version: str = ""
     epoch: int = -1
     node: str = ""
+    #: The container that waits, else the one that ended most often; and what ended it last.
+    container: str = ""
+    died_of: str = ""
+    #: When it was given a node.
+    placed_at: datetime | None = None
     #: Of one on its way out: when its node has ended it at the latest, if there is a node that still does.
     ends_by: datetime | None = None
+
+
+@dataclass(frozen=True)
+class FailedPod:
+    """A pod that its node ended and does not start again, until somebody clears it away."""
+
+    name: str
+    component: str
+    revision: str
+    reason: str
+    message: str
+    node: str
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,9 @@ class Workload:
     paused: bool = False
     #: Which template of it runs, as its controller counts them; a scaling is none.
     rollout: str = ""
+    #: Why the API server takes no pods of it, and since when.
+    refused: str = ""
+    refused_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -169,48 +191,6 @@ class JobState:
 
 
 @dataclass(frozen=True)
-class FoundPod:
-    """A pod of a Deployment that a user made; `template_hash` says which of its ReplicaSets made it."""
-
-    name: str
-    ready: bool
-    template_hash: str
-
-
-@dataclass(frozen=True)
-class FoundDeployment:
-    """A Deployment that is named to be adopted, as it stands; `release` is the one that it was marked for."""
-
-    name: str
-    uid: str
-    resource_version: str
-    replicas: int
-    #: No rollout is under way.
-    settled: bool
-    paused: bool
-    controller: str
-    release: str
-    revision: str
-    selector: Mapping[str, str]
-    #: Its selector holds nothing but labels.
-    plain_selector: bool
-    template: Mapping[str, Any]
-    pods: tuple[FoundPod, ...] = ()
-
-    @property
-    def template_hashes(self) -> frozenset[str]:
-        return frozenset(pod.template_hash for pod in self.pods)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is named in `spec.adopt`: Deployments by name, and the pods that each Service selects, by its name."""
-
-    deployments: Mapping[str, FoundDeployment]
-    selected: Mapping[str, frozenset[str]]
-
-
-@dataclass(frozen=True)
 class HealthSample:
     """What Prometheus said about one revision; numbers are None where it had none."""
 
@@ -309,6 +289,7 @@ class Snapshot:
     unreadable_records: frozenset[str] = frozenset()
     workloads: tuple[Workload, ...] = ()
     pods: tuple[Pod, ...] = ()
+    failed_pods: tuple[FailedPod, ...] = ()
     services: Mapping[str, ServiceState] = field(default_factory=dict)
     routes: Mapping[str, RouteState] = field(default_factory=dict)
     #: Routes that are named and cannot be shown, by name.

@@ -7,9 +7,10 @@ from conductor.adapters.kube import Kube
 from conductor.api import names
 from conductor.api.spec import Colour, ReleaseSpec
 from conductor.api.status import ReleaseStatus
+from conductor.domain.found import Found, FoundDeployment, FoundPod
 from conductor.domain.revision import Revision, pod_labels
-from conductor.domain.snapshot import Found, FoundDeployment, FoundPod, Pod, ServiceState, Workload
-from conductor.observe import read
+from conductor.domain.snapshot import Pod, ServiceState, Workload
+from conductor.observe import read, read_pods
 
 Object = Mapping[str, Any]
 
@@ -99,7 +100,7 @@ def adopted_pods(
                 **obj["metadata"],
                 "labels": {**read.labels(obj), **ours, names.LABEL_SERVING: "true"},
             }
-            pod = read.pod({**obj, "metadata": metadata})
+            pod = read_pods.pod({**obj, "metadata": metadata})
             if pod is not None:
                 pods.append(pod)
     return pods

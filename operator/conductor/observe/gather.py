@@ -19,11 +19,12 @@ from conductor.api.spec import Colour, Consistency, ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.api.urls import UrlPatterns
 from conductor.domain.companion import Companion, ForeignBudget
+from conductor.domain.found import Found
 from conductor.domain.phases.jobs import podless
 from conductor.domain.revision import Revision, referenced_config_maps, render_deployment
 from conductor.domain.room import Room
 from conductor.domain.snapshot import (
-    Found,
+    FailedPod,
     HealthSample,
     JobState,
     NodeSample,
@@ -270,6 +271,7 @@ def _snapshot(
         unreadable_records=frozenset(_of(values, "ControllerRevision", Unreadable)),
         workloads=tuple(_of(values, "Deployment", Workload).values()),
         pods=tuple(_of(values, "Pod", Pod).values()),
+        failed_pods=tuple(_of(values, "Pod", FailedPod).values()),
         services=services,
         routes=routes.states,
         route_gaps=routes.gaps,

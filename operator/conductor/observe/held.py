@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from conductor.domain.snapshot import JobState, Pod, ServiceState, Workload
-from conductor.observe import read
+from conductor.domain.snapshot import FailedPod, JobState, Pod, ServiceState, Workload
+from conductor.observe import read, read_pods
 from conductor.observe.parsed import Parsed, Record
 from conductor.observe.read import JobPod, Slice
 
@@ -27,7 +27,7 @@ class Unreadable:
     name: str
 
 
-Value = Workload | Pod | JobPod | ServiceState | Slice | JobState | Record | Named | Unreadable
+Value = Workload | Pod | FailedPod | JobPod | ServiceState | Slice | JobState | Record | Named | Unreadable
 #: By kind and name.
 Values = Mapping[str, Mapping[str, Value]]
 
@@ -40,7 +40,7 @@ def value(kind: str, obj: Mapping[str, Any], parsed: Parsed) -> Value | None:
         case "Deployment":
             return read.workload(obj)
         case "Pod":
-            return read.job_pod(obj) or read.pod(obj)
+            return read.job_pod(obj) or read_pods.pod(obj) or read_pods.failed_pod(obj)
         case "Service":
             return read.service(obj)
         case "EndpointSlice":

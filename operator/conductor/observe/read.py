@@ -15,7 +15,6 @@ from conductor.domain.revision import Revision
 from conductor.domain.snapshot import (
     Endpoint,
     JobState,
-    Pod,
     RouteParent,
     RouteRule,
     RouteState,
@@ -28,6 +27,7 @@ Object = Mapping[str, Any]
 _ROLLOUT = "deployment.kubernetes.io/revision"
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
+LONGEST = 300
 #: What kubelet calls a container that its runtime could not start.
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 _STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -65,6 +65,8 @@ def workload(obj: Object) -> Workload | None:
     if names.LABEL_REVISION not in label or label.get(names.LABEL_COLOUR) not in set(Colour):
         return None
     status = obj.get("status") or {}
+    refused = conditions_of(status).get("ReplicaFailure", {})
+    failing = refused.get("status") == "True"
     return Workload(
         name=obj["metadata"]["name"],
         component=label.get(names.LABEL_COMPONENT, ""),
@@ -78,55 +80,20 @@ def workload(obj: Object) -> Workload | None:
         adopted=names.ANNOTATION_ADOPTED in (obj["metadata"].get("annotations") or {}),
         paused=bool(obj["spec"].get("paused")),
         rollout=(obj["metadata"].get("annotations") or {}).get(_ROLLOUT, ""),
+        refused=(refused.get("message") or "")[:LONGEST] if failing else "",
+        refused_at=moved_at(refused) if failing else None,
     )
 
 
-def pod(obj: Object) -> Pod | None:
-    """A pod of a revision, or None."""
-    label = labels(obj)
-    if names.LABEL_REVISION not in label or label.get(names.LABEL_COLOUR) not in set(Colour):
-        return None
-    status = obj.get("status") or {}
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return None
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
-    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    waiting = next(
-        (
-            (item, item["state"]["waiting"])
-            for item in containers
-            if (item.get("state") or {}).get("waiting", {}).get("reason")
-            not in (None, "ContainerCreating", "PodInitializing")
-        ),
-        None,
-    )
-    scheduled = conditions.get("PodScheduled", {})
-    return Pod(
-        name=obj["metadata"]["name"],
-        uid=obj["metadata"]["uid"],
-        component=label.get(names.LABEL_COMPONENT, ""),
-        colour=Colour(label[names.LABEL_COLOUR]),
-        revision=label[names.LABEL_REVISION],
-        ready=conditions.get("Ready", {}).get("status") == "True",
-        terminating="deletionTimestamp" in obj["metadata"],
-        serving=label.get(names.LABEL_SERVING) == "true",
-        created_at=instant(obj["metadata"]["creationTimestamp"]),
-        ip=status.get("podIP", ""),
-        restarts=max((item.get("restartCount", 0) for item in containers), default=0),
-        waiting_reason=waiting[1]["reason"] if waiting else "",
-        waiting_message=(waiting[1].get("message") or "")[:300] if waiting else "",
-        image=waiting[0].get("image", "") if waiting else "",
-        unschedulable=(scheduled.get("message") or "unschedulable")[:300]
-        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-        else "",
-        running=any("running" in (item.get("state") or {}) for item in containers),
-        resource_version=obj["metadata"].get("resourceVersion", ""),
-        epoch=epoch(obj),
-        node=(obj.get("spec") or {}).get("nodeName", ""),
-        ends_by=instant(obj["metadata"]["deletionTimestamp"])
-        if "deletionTimestamp" in obj["metadata"]
-        else None,
-    )
+def conditions_of(status: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Conditions by their type."""
+    return {condition["type"]: condition for condition in status.get("conditions") or []}
+
+
+def moved_at(condition: Mapping[str, Any]) -> datetime | None:
+    """Since when a condition is as it is."""
+    written = condition.get("lastTransitionTime")
+    return instant(written) if written else None
 
 
 def service(obj: Object) -> ServiceState:

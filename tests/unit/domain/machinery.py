@@ -40,6 +40,13 @@ class Behaviour:
     waiting: str = ""
     restarts: int = 0
     unschedulable: str = ""
+    died_of: str = ""
+    #: When they were given their node, where that was long after they were made.
+    placed_at: datetime | None = None
+    #: Its node ends it, for this reason.
+    evicted: str = ""
+    #: What the API server says instead of taking a pod of it.
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ class Machinery:
             ready = sum(is_ready(pod) for pod in self.pods_of(deployment))
             generation = deployment["metadata"]["generation"]
             counts = dict.fromkeys(("replicas", "updatedReplicas"), len(self.pods_of(deployment)))
-            status = {"status": {"readyReplicas": ready, "observedGeneration": generation, **counts}}
+            status: Object = {"status": {"readyReplicas": ready, "observedGeneration": generation, **counts}}
+            status["status"] |= self._said_of(deployment, now)
             if deployment.get("status") != status["status"]:
                 self.kube.edit("Deployment", self.namespace, deployment["metadata"]["name"], status)
         self._endpoints()
@@ -147,7 +155,22 @@ class Machinery:
             pod
             for pod in self.kube.list("Pod", self.namespace)
             if pod["metadata"].get("owner") == deployment["metadata"]["name"] and not going(pod)
+            if (pod.get("status") or {}).get("phase") != "Failed"
         ]
+
+    def _said_of(self, deployment: Object, now: datetime) -> Object:
+        """The condition of a Deployment of which no pods are taken, since it was first met."""
+        refused = self._behaviour(deployment["spec"]["template"]["spec"]).refused
+        name = f"refused {deployment['metadata']['name']}"
+        if not refused or len(self.pods_of(deployment)) >= deployment["spec"]["replicas"]:
+            self._met.pop(name, None)
+            return {"conditions": []} if "conditions" in (deployment.get("status") or {}) else {}
+        since = self._met.setdefault(name, now).strftime("%Y-%m-%dT%H:%M:%SZ")
+        condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+        return {"conditions": [{**condition, "message": refused, "lastTransitionTime": since}]}
+
+    def _behaviour(self, pod_spec: Object) -> Behaviour:
+        return self.behaviours.get(pod_spec["containers"][0]["image"], Behaviour())
 
     def unlabelled_pods(self) -> list[Object]:
         """Pods of Deployments that others made."""
@@ -166,7 +189,8 @@ class Machinery:
     def _scale(self, deployment: Object) -> None:
         present = self.pods_of(deployment)
         wanted = deployment["spec"]["replicas"]
-        for _ in range(wanted - len(present)):
+        refused = self._behaviour(deployment["spec"]["template"]["spec"]).refused
+        for _ in range(0 if refused else wanted - len(present)):
             self._made += 1
             name = f"{deployment['metadata']['name']}-{self._made:03d}"
             template = deployment["spec"]["template"]
@@ -206,18 +230,30 @@ class Machinery:
             elif now - datetime.fromisoformat(ending) >= DRAIN:
                 self.kube.drop("Pod", self.namespace, name)
             return
+        if (pod.get("status") or {}).get("phase") == "Failed":
+            return
         image = pod["spec"]["containers"][0]["image"]
-        behaviour = Behaviour() if name in self.stays_ready else self.behaviours.get(image, Behaviour())
+        behaviour = Behaviour() if name in self.stays_ready else self._behaviour(pod["spec"])
+        if behaviour.evicted:
+            ended = {"phase": "Failed", "reason": behaviour.evicted, "message": "as scripted"}
+            self.kube.edit("Pod", self.namespace, name, {"status": {**ended, "conditions": []}})
+            return
         up = behaviour.ready and not behaviour.waiting and not behaviour.unschedulable
         ready = up and self._age(pod, now) >= READY_AFTER
         conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
         if behaviour.unschedulable:
             unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
             conditions.append({**unscheduled, "message": behaviour.unschedulable})
+        if behaviour.placed_at is not None:
+            placed = behaviour.placed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": placed})
         state: Object = {"running": {}}
         if behaviour.waiting:
             state = {"waiting": {"reason": behaviour.waiting, "message": "as scripted"}}
-        container = {"image": image, "state": state, "restartCount": behaviour.restarts}
+        named = pod["spec"]["containers"][0]["name"]
+        container = {"name": named, "image": image, "state": state, "restartCount": behaviour.restarts}
+        if behaviour.died_of:
+            container["lastState"] = {"terminated": {"reason": behaviour.died_of}}
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
         if pod.get("status") != status:
             self.kube.edit("Pod", self.namespace, name, {"status": status})

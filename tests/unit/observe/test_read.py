@@ -9,7 +9,7 @@ from tests.unit.domain.plane import spec
 from conductor.api import names
 from conductor.api.spec import Colour
 from conductor.domain.snapshot import Endpoint
-from conductor.observe import read
+from conductor.observe import read, read_pods
 
 Json = dict[str, Any]
 LABELS = {
@@ -91,7 +91,7 @@ def pod(state: Json | None = None, ready: str = "True", **more: Any) -> Json:
 
 
 def test_a_ready_pod() -> None:
-    found = read.pod(pod())
+    found = read_pods.pod(pod())
     assert found is not None
     assert (found.ready, found.terminating, found.serving, found.ip, found.restarts) == (
         True,
@@ -109,7 +109,7 @@ def test_a_pod_on_its_way_out() -> None:
     obj = pod()
     obj["metadata"]["deletionTimestamp"] = "2026-03-01T12:05:00Z"
     del obj["metadata"]["labels"][names.LABEL_SERVING]
-    found = read.pod(obj)
+    found = read_pods.pod(obj)
     assert found is not None
     assert found.terminating
     assert not found.serving
@@ -119,7 +119,7 @@ def test_a_pod_on_its_way_out() -> None:
     "reason", ["ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff", "CreateContainerConfigError"]
 )
 def test_a_pod_that_waits_for_something_that_will_not_come(reason: str) -> None:
-    found = read.pod(pod({"waiting": {"reason": reason, "message": "m" * 500}}, ready="False"))
+    found = read_pods.pod(pod({"waiting": {"reason": reason, "message": "m" * 500}}, ready="False"))
     assert found is not None
     assert (found.ready, found.waiting_reason, found.image) == (False, reason, "localhost/mc:1.1.0")
     assert len(found.waiting_message) == 300
@@ -127,7 +127,7 @@ def test_a_pod_that_waits_for_something_that_will_not_come(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
 def test_a_pod_that_is_just_starting(reason: str) -> None:
-    found = read.pod(pod({"waiting": {"reason": reason}}, ready="False"))
+    found = read_pods.pod(pod({"waiting": {"reason": reason}}, ready="False"))
     assert found is not None
     assert found.waiting_reason == ""
 
@@ -135,7 +135,7 @@ def test_a_pod_that_is_just_starting(reason: str) -> None:
 def test_an_init_container_counts_too() -> None:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
     init = [{"name": "migrate", "image": "localhost/init:1", "restartCount": 4, "state": waiting}]
-    found = read.pod(pod(ready="False", initContainerStatuses=init))
+    found = read_pods.pod(pod(ready="False", initContainerStatuses=init))
     assert found is not None
     assert (found.restarts, found.waiting_reason, found.image) == (4, "CrashLoopBackOff", "localhost/init:1")
 
@@ -143,20 +143,75 @@ def test_an_init_container_counts_too() -> None:
 def test_a_pod_that_fits_no_node() -> None:
     message = "0/3 nodes are available: 3 Insufficient memory."
     conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]
-    found = read.pod(pod(conditions=conditions, containerStatuses=None, podIP=""))
+    found = read_pods.pod(pod(conditions=conditions, containerStatuses=None, podIP=""))
     assert found is not None
     assert (found.unschedulable, found.ready) == (message, False)
 
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_a_pod_that_ended_is_none_of_the_colours(phase: str) -> None:
-    assert read.pod(pod(phase=phase)) is None
+    assert read_pods.pod(pod(phase=phase)) is None
+
+
+def test_a_pod_that_its_node_ended_is_kept_apart() -> None:
+    evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
+    evicted["spec"] = {"nodeName": "one"}
+    found = read_pods.failed_pod(evicted)
+    assert found is not None
+    assert (found.component, found.revision, found.node) == ("api", "0a1b2c3d4e", "one")
+    assert (found.reason, found.message) == ("Evicted", "The node was low on resource: memory.")
+    assert read_pods.failed_pod(pod()) is None
+    assert read_pods.failed_pod(pod(phase="Succeeded")) is None
+    evicted["metadata"]["labels"] = {"app": "other"}
+    assert read_pods.failed_pod(evicted) is None
+
+
+def test_why_a_container_ended_last_and_which_it_is() -> None:
+    killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    calm = {"name": "proxy", "image": "localhost/proxy:1", "restartCount": 0, "state": {"running": {}}}
+    ill = {"name": "api", "image": "localhost/mc:1.1.0", "restartCount": 2, "state": {"running": {}}}
+    found = read_pods.pod(pod(containerStatuses=[calm, {**ill, "lastState": killed}]))
+    assert found is not None
+    assert (found.container, found.died_of, found.restarts) == ("api", "OOMKilled", 2)
+    now = read_pods.pod(pod(containerStatuses=[calm, {**ill, "state": killed}]))
+    assert now is not None
+    assert now.died_of == "OOMKilled"
+    healthy = read_pods.pod(pod(containerStatuses=[calm]))
+    assert healthy is not None
+    assert (healthy.container, healthy.died_of) == ("", "")
+
+
+def test_since_when_a_pod_has_its_node() -> None:
+    placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-03-01T12:01:00Z"}
+    found = read_pods.pod(pod(conditions=[placed]))
+    assert found is not None
+    assert found.placed_at == datetime(2026, 3, 1, 12, 1, tzinfo=UTC)
+    waiting = read_pods.pod(pod(conditions=[{**placed, "status": "False"}]))
+    assert waiting is not None
+    assert waiting.placed_at is None
+
+
+def test_a_deployment_of_which_no_pods_are_taken() -> None:
+    refused = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": "exceeded quota: one-colour",
+        "lastTransitionTime": "2026-03-01T12:01:00Z",
+    }
+    found = read.workload(deployment(conditions=[refused]))
+    assert found is not None
+    assert found.refused == "exceeded quota: one-colour"
+    assert found.refused_at == datetime(2026, 3, 1, 12, 1, tzinfo=UTC)
+    over = read.workload(deployment(conditions=[{**refused, "status": "False"}]))
+    assert over is not None
+    assert (over.refused, over.refused_at) == ("", None)
 
 
 def test_a_pod_without_a_status_yet() -> None:
     obj = pod()
     del obj["status"]
-    found = read.pod(obj)
+    found = read_pods.pod(obj)
     assert found is not None
     assert not found.ready
 

@@ -9,9 +9,10 @@ from conductor.domain.effects import ApplyObject, CreateObject
 from conductor.domain.manifests import preview_service
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.expanded import hurt_by_expanding
-from conductor.domain.pods import not_ready, trouble, wanted_replicas
+from conductor.domain.pods import not_ready, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.traffic.strict import behind_gap, by_colour, routed, upheld

@@ -9,9 +9,10 @@ from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, failing_verdict
 from conductor.domain.phases.soaking import after_closing
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import ending, lost_readiness, trouble
+from conductor.domain.pods import ending, lost_readiness
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.snapshot import Snapshot, served_components
 from conductor.domain.versioned import delete, scale

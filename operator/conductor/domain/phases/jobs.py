@@ -14,7 +14,7 @@ from conductor.api.status import MigrationsStatus
 from conductor.domain.effects import CreateObject
 from conductor.domain.logins import LoginPair
 from conductor.domain.manifests import Run, migration_digest, migration_job
-from conductor.domain.pods import IMAGE_PATIENCE, IMAGE_REASONS
+from conductor.domain.signals import IMAGE_PATIENCE, IMAGE_REASONS
 from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import JobState, Snapshot
 

@@ -4,9 +4,10 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Phase, Verdict
 from conductor.domain.dispute import contested
 from conductor.domain.phases.context import Context, explain, failing_verdict
-from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.pods import lost_readiness
 from conductor.domain.revision import Revision
 from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import traffic_of
 from conductor.domain.traffic.provider import Inexpressible

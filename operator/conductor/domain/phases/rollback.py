@@ -21,9 +21,10 @@ from conductor.domain.phases.standby import edited
 from conductor.domain.phases.surge import held, of_revision
 from conductor.domain.phases.switching import publish_colour
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import ending, standby_replicas, trouble
+from conductor.domain.pods import ending, standby_replicas
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Ending, Situation, Waiting
 from conductor.domain.sizing import bounds
 from conductor.domain.snapshot import served_components

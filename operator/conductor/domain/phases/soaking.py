@@ -12,8 +12,9 @@ from conductor.domain.phases.context import Context, approval_wait, explain, fai
 from conductor.domain.phases.deferred_contract import how_to_run, left_for_later, reason_of
 from conductor.domain.phases.migration import contract_due
 from conductor.domain.phases.standby import edited
-from conductor.domain.pods import lost_readiness, standby_replicas, trouble
+from conductor.domain.pods import lost_readiness, standby_replicas
 from conductor.domain.revision import Revision
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Ending, Failing, Situation, Waiting
 from conductor.domain.snapshot import Pod, served_components
 from conductor.domain.versioned import delete_pods, scale

@@ -11,8 +11,9 @@ from conductor.domain.manifests import serving_service
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.standby import noted
 from conductor.domain.phases.workers import hand_over
-from conductor.domain.pods import lost_readiness, trouble
+from conductor.domain.pods import lost_readiness
 from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL, data_path_gap, missing_services
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import lead_all, traffic_of
 from conductor.domain.traffic.strict import behind_gap

@@ -5,8 +5,9 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase, Verdict
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval_wait, explain, ramps
-from conductor.domain.pods import not_ready, trouble
+from conductor.domain.pods import not_ready
 from conductor.domain.routing import services_of
+from conductor.domain.signals import trouble
 from conductor.domain.situation import Advancing, Failing, Situation, Waiting
 from conductor.domain.verdicts import required_requests
 

@@ -1,0 +1,161 @@
+"""Hard signals: why a revision cannot come up or stay up, told by its pods and Deployments alone, with the mend.
+
+None of them waits for Prometheus. What may pass by itself has to last for a while; the table is in docs/faults.md.
+A version that has users is gone back from for what its pods do, and for pods that it lacks only where fewer are ready
+than it asks for at the least: that there is no room to grow is no reason to take users away from what serves them.
+"""
+
+import math
+from datetime import timedelta
+
+from conductor.api.reasons import Reason
+from conductor.api.sizing import SurgeNodes
+from conductor.domain.revision import Revision
+from conductor.domain.sizing import least
+from conductor.domain.snapshot import Pod, Snapshot, policy
+
+Signal = tuple[Reason, str]
+
+#: kubelet's own back-off starts at 10 s; after three of them a wrong image name is no longer a hiccup.
+IMAGE_PATIENCE = timedelta(seconds=30)
+#: A Secret or ConfigMap that is applied together with the release may come a moment after it.
+_START_PATIENCE = timedelta(seconds=30)
+_SCHEDULING_PATIENCE = timedelta(seconds=30)
+#: A quota that pods on their way out still hold is free again once they have gone.
+_REFUSED_PATIENCE = timedelta(seconds=15)
+#: No second try makes these right.
+_NO_IMAGE_EVER = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff"}) | _NO_IMAGE_EVER
+_CANNOT_START = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_CRASH_RESTARTS = 3
+#: Once may be an accident of the moment.
+_OOM_RESTARTS = 2
+_OOM = "OOMKilled"
+#: So many pods were taken off their nodes, and as many as half of the component has.
+_EVICTIONS = 3
+#: A node that is shut down ends its pods in an orderly way.
+_NO_EVICTION = frozenset({"Terminated", "NodeShutdown"})
+
+
+def trouble(s: Snapshot, revision: Revision) -> Signal | None:
+    """The first thing that keeps this revision from running and will not mend itself, or None."""
+    for pod in s.pods_of(revision.hash):
+        if not pod.terminating and (found := _of_its_own(s, pod)) is not None:
+            return found
+    for component in revision.spec.components:
+        if _carries(s, revision, component.name):
+            continue
+        if (found := _lacking(s, revision, component.name)) is not None:
+            return found
+    return None
+
+
+def _carries(s: Snapshot, revision: Revision, component: str) -> bool:
+    """Users are on it, and as many pods are ready as it is to have at the least."""
+    upgrade = s.status.upgrade
+    if upgrade is None or not upgrade.took_traffic or upgrade.to_revision != revision.hash:
+        return False
+    return len(s.ready_pods(revision.hash, component)) >= least(s, revision, component)
+
+
+def _of_its_own(s: Snapshot, pod: Pod) -> Signal | None:
+    """What a container does, wherever it runs."""
+    where = f"spec.components[{pod.component}].template"
+    who = _named(pod)
+    look = f"`kubectl logs {pod.name}{f' -c {pod.container}' if pod.container else ''} --previous`"
+    backing_off = pod.waiting_reason == "CrashLoopBackOff"
+    if pod.died_of == _OOM and (pod.restarts >= _OOM_RESTARTS or backing_off):
+        return (
+            Reason.OUT_OF_MEMORY,
+            f"{where}.spec.containers[].resources.limits.memory: {who} was killed for want of memory ({_OOM}), and "
+            f"ended {pod.restarts} times; raise the limit, or mend what takes the memory ({look})",
+        )
+    if backing_off or pod.restarts >= _CRASH_RESTARTS:
+        return (
+            Reason.CRASH_LOOPING,
+            f"{where}: {who} ended {pod.restarts} times ({pod.waiting_message or 'see its log'}); "
+            f"look at {look} and correct the template or the image",
+        )
+    if pod.waiting_reason in _CANNOT_START and _since_placed(s, pod) >= _START_PATIENCE:
+        return (
+            Reason.CANNOT_START,
+            f"{where}: {who} cannot be started ({pod.waiting_reason}: {pod.waiting_message}); create the Secret, "
+            "ConfigMap or key that it names, or correct its command or its securityContext",
+        )
+    return None
+
+
+def _lacking(s: Snapshot, revision: Revision, component: str) -> Signal | None:
+    """What keeps pods of a component from being there, for which the cluster may be to blame as well."""
+    spec = policy(s, revision)
+    comes = spec.surge.nodes is SurgeNodes.ON_DEMAND
+    patience = spec.deadlines.bring_up if comes else _SCHEDULING_PATIENCE
+    for pod in s.pods_of(revision.hash, component):
+        if not pod.terminating and (found := _not_placed(s, pod, patience)) is not None:
+            return found
+    return _evicted(s, revision, component) or _refused(s, revision, component)
+
+
+def _not_placed(s: Snapshot, pod: Pod, scheduling_patience: timedelta) -> Signal | None:
+    where = f"spec.components[{pod.component}].template"
+    hopeless = pod.waiting_reason in _NO_IMAGE_EVER
+    if pod.waiting_reason in IMAGE_REASONS and (hopeless or _since_placed(s, pod) >= IMAGE_PATIENCE):
+        return (
+            Reason.IMAGE_UNAVAILABLE,
+            f"{where}.spec.containers[].image: {pod.image} cannot be pulled for {_named(pod)} ({pod.waiting_reason}: "
+            f"{pod.waiting_message}); push the image, correct its name or give imagePullSecrets",
+        )
+    if pod.unschedulable and s.age(pod.created_at) >= scheduling_patience:
+        return (
+            Reason.UNSCHEDULABLE,
+            f"{where}: pod {pod.name} fits no node ({pod.unschedulable}); free or add capacity, "
+            "or lower resources.requests",
+        )
+    return None
+
+
+def _evicted(s: Snapshot, revision: Revision, component: str) -> Signal | None:
+    """Pods that kubelets ended and did not start again: over their limits, or the first to go under pressure."""
+    upgrade = s.status.upgrade
+    workload = s.workload(component, revision.hash)
+    if upgrade is None or workload is None:
+        return None
+    gone = [
+        pod
+        for pod in s.failed_pods
+        if (pod.revision, pod.component) == (revision.hash, component)
+        and pod.reason not in _NO_EVICTION
+        # The API server keeps whole seconds.
+        and pod.created_at >= upgrade.started_at.replace(microsecond=0)
+    ]
+    if len(gone) < max(_EVICTIONS, math.ceil(workload.replicas / 2)):
+        return None
+    last = max(gone, key=lambda pod: (pod.created_at, pod.name))
+    on = f" of node {last.node}" if last.node else ""
+    return (
+        Reason.PODS_EVICTED,
+        f"spec.components[{component}].template: {len(gone)} pods were ended by their nodes, the last one "
+        f"{last.name}{on} ({last.reason}: {last.message}); raise resources.requests and limits to what it needs "
+        "(memory, ephemeral-storage), or relieve the nodes",
+    )
+
+
+def _refused(s: Snapshot, revision: Revision, component: str) -> Signal | None:
+    """The API server takes no pods of it: a quota, an admission policy, Pod Security, a service account."""
+    workload = s.workload(component, revision.hash)
+    if workload is None or workload.refused_at is None or s.age(workload.refused_at) < _REFUSED_PATIENCE:
+        return None
+    return (
+        Reason.PODS_REFUSED,
+        f"spec.components[{component}].template: no pod of Deployment {workload.name} is created ({workload.refused}); "
+        "correct the template, or mend the quota or the policy that refuses it",
+    )
+
+
+def _since_placed(s: Snapshot, pod: Pod) -> timedelta:
+    """For how long its node has tried: waiting for a node is not the image's fault."""
+    return s.age(pod.placed_at or pod.created_at)
+
+
+def _named(pod: Pod) -> str:
+    return f"container {pod.container} of pod {pod.name}" if pod.container else f"pod {pod.name}"
