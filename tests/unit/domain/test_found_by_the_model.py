@@ -53,7 +53,7 @@ def test_a_rollback_to_a_version_that_collapsed_asks_for_a_person_by_name() -> N
 
     assert story.status.phase is Phase.ROLLING_BACK
     assert story.condition("Stalled") == ("True", Reason.CRASH_LOOPING)
-    assert "has no ready endpoint; spec.components[api].template: pod" in story.status.message
+    assert "has no ready endpoint; spec.components[api].template: container" in story.status.message
 
     story.machinery.behaviours.clear()
     story.settled()
