@@ -27,6 +27,13 @@ var duration = promauto.NewHistogramVec(prometheus.HistogramOpts{
 	Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5},
 }, []string{"method", "path", "status"})
 
+// A pod that nobody asked yet stands at 0: of one without series nobody can say that it is silent.
+func init() {
+	for _, path := range []string{"/version", "/socket", echo.TellMethod, echo.TalkMethod} {
+		duration.WithLabelValues(http.MethodGet, path, "200")
+	}
+}
+
 type application struct {
 	version string
 	leaving chan struct{} // closed at SIGTERM
