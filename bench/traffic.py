@@ -196,8 +196,11 @@ def broken(found: Mapping[str, Sequence[Json]], options: Options) -> Iterator[st
             yield f"{provider}: {requests:,} requests so far, {options.requests:,} are wanted"
         for client, limit in PROMISED[provider].items():
             took = last_answers(repeats, client)
-            if len(took) < len(repeats):
-                yield f"{provider}: {len(repeats) - len(took)} repeats without {CALLED[client]} on the losing version"
+            if (without := len(repeats) - len(took)) > 0:
+                yield (
+                    f"{provider}: {without} of {len(repeats)} repeats without {CALLED[client]} on the losing "
+                    "version"
+                )
             if took and p99(took) > limit:
                 yield f"{provider}, {CALLED[client]}: p99 {p99(took):.2f} s, promised {limit:.0f} s"
 
