@@ -76,7 +76,7 @@ def _of_its_own(s: Snapshot, pod: Pod) -> Signal | None:
             f"{where}: {who} ended {pod.restarts} times ({pod.waiting_message or 'see its log'}); "
             f"look at {look} and correct the template or the image",
         )
-    if pod.waiting_reason in _CANNOT_START and _since_placed(s, pod) >= _START_PATIENCE:
+    if pod.waiting_reason in _CANNOT_START and _trying_for(s, pod) >= _START_PATIENCE:
         return (
             Reason.CANNOT_START,
             f"{where}: {who} cannot be started ({pod.waiting_reason}: {pod.waiting_message}); create the Secret, "
@@ -99,7 +99,7 @@ def _lacking(s: Snapshot, revision: Revision, component: str) -> Signal | None:
 def _not_placed(s: Snapshot, pod: Pod, scheduling_patience: timedelta) -> Signal | None:
     where = f"spec.components[{pod.component}].template"
     hopeless = pod.waiting_reason in _NO_IMAGE_EVER
-    if pod.waiting_reason in IMAGE_REASONS and (hopeless or _since_placed(s, pod) >= IMAGE_PATIENCE):
+    if pod.waiting_reason in IMAGE_REASONS and (hopeless or _trying_for(s, pod) >= IMAGE_PATIENCE):
         return (
             Reason.IMAGE_UNAVAILABLE,
             f"{where}.spec.containers[].image: {pod.image} cannot be pulled for {_named(pod)} ({pod.waiting_reason}: "
@@ -152,9 +152,10 @@ def _refused(s: Snapshot, revision: Revision, component: str) -> Signal | None:
     )
 
 
-def _since_placed(s: Snapshot, pod: Pod) -> timedelta:
-    """For how long its node has tried: waiting for a node is not the image's fault."""
-    return s.age(pod.placed_at or pod.created_at)
+def _trying_for(s: Snapshot, pod: Pod) -> timedelta:
+    """For how long its node has tried: neither waiting for a node nor a time when it ran counts."""
+    began = pod.placed_at or pod.created_at
+    return s.age(max(began, pod.ended_at) if pod.ended_at is not None else began)
 
 
 def _named(pod: Pod) -> str:

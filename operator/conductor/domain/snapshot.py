@@ -41,6 +41,8 @@ class Pod:
     #: The container that waits, else the one that ended most often; and what ended it last.
     container: str = ""
     died_of: str = ""
+    #: Until when that container ran last.
+    ended_at: datetime | None = None
     #: When it was given a node.
     placed_at: datetime | None = None
     #: Of one on its way out: when its node has ended it at the latest, if there is a node that still does.

@@ -29,7 +29,7 @@ _JOB_NAME = "batch.kubernetes.io/job-name"
 
 LONGEST = 300
 #: What kubelet calls a container that its runtime could not start.
-_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
 _STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -288,7 +288,7 @@ def _ran(pod: Object) -> bool:
     for container in containers:
         for state in (container.get("state") or {}, container.get("lastState") or {}):
             if "running" in state or (
-                "terminated" in state and state["terminated"].get("reason") not in _NEVER_RAN
+                "terminated" in state and state["terminated"].get("reason") not in NEVER_RAN
             ):
                 return True
     return not containers and status.get("phase") in ("Succeeded", "Failed")

@@ -1,12 +1,13 @@
 """From pods as the API server shows them to what of them a decision may read."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from conductor.api import names
 from conductor.api.spec import Colour
 from conductor.domain.snapshot import FailedPod, Pod
-from conductor.observe.read import LONGEST, Object, conditions_of, epoch, instant, labels, moved_at
+from conductor.observe.read import LONGEST, NEVER_RAN, Object, conditions_of, epoch, instant, labels, moved_at
 
 
 def pod(obj: Object) -> Pod | None:
@@ -54,7 +55,8 @@ def pod(obj: Object) -> Pod | None:
         epoch=epoch(obj),
         node=(obj.get("spec") or {}).get("nodeName", ""),
         container=ill.get("name", "") if waiting or ill.get("restartCount") else "",
-        died_of=_died_of(ill),
+        died_of=str(_last_end(ill).get("reason") or ""),
+        ended_at=_ended_at(ill),
         placed_at=moved_at(scheduled) if scheduled.get("status") == "True" else None,
         ends_by=instant(obj["metadata"]["deletionTimestamp"])
         if "deletionTimestamp" in obj["metadata"]
@@ -63,24 +65,36 @@ def pod(obj: Object) -> Pod | None:
 
 
 def failed_pod(obj: Object) -> FailedPod | None:
-    """A pod of a revision that its node ended for good, or None."""
+    """A pod of a revision that its node ended for good, or None.
+
+    One that is told to go (a drained node, a scaling) ends as Failed as well where SIGTERM is no good end to it.
+    """
     label, status = labels(obj), obj.get("status") or {}
     if names.LABEL_REVISION not in label or status.get("phase") != "Failed":
+        return None
+    if "deletionTimestamp" in obj["metadata"] or not status.get("reason"):
         return None
     return FailedPod(
         name=obj["metadata"]["name"],
         component=label.get(names.LABEL_COMPONENT, ""),
         revision=label[names.LABEL_REVISION],
-        reason=status.get("reason") or "",
+        reason=status["reason"],
         message=(status.get("message") or "")[:LONGEST],
         node=(obj.get("spec") or {}).get("nodeName", ""),
         created_at=instant(obj["metadata"]["creationTimestamp"]),
     )
 
 
-def _died_of(container: Mapping[str, Any]) -> str:
-    """Why a container ended last; empty where it never did."""
+def _last_end(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a container ended last; empty where it never did."""
     for state in (container.get("state") or {}, container.get("lastState") or {}):
         if "terminated" in state:
-            return str(state["terminated"].get("reason") or "")
-    return ""
+            return state["terminated"] or {}
+    return {}
+
+
+def _ended_at(container: Mapping[str, Any]) -> datetime | None:
+    """Until when a container ran last; None where it never did."""
+    end = _last_end(container)
+    written = end.get("finishedAt")
+    return instant(written) if written and end.get("reason") not in NEVER_RAN else None

@@ -41,12 +41,19 @@ class Behaviour:
     restarts: int = 0
     unschedulable: str = ""
     died_of: str = ""
+    #: Until when their container ran, where it did.
+    ended_at: datetime | None = None
     #: When they were given their node, where that was long after they were made.
     placed_at: datetime | None = None
     #: Its node ends it, for this reason.
     evicted: str = ""
     #: What the API server says instead of taking a pod of it.
     refused: str = ""
+
+    def end(self) -> Object:
+        """How their container ended last."""
+        at = self.ended_at.strftime("%Y-%m-%dT%H:%M:%SZ") if self.ended_at is not None else None
+        return {"reason": self.died_of, **({"finishedAt": at} if at else {})}
 
 
 @dataclass(frozen=True)
@@ -253,7 +260,7 @@ class Machinery:
         named = pod["spec"]["containers"][0]["name"]
         container = {"name": named, "image": image, "state": state, "restartCount": behaviour.restarts}
         if behaviour.died_of:
-            container["lastState"] = {"terminated": {"reason": behaviour.died_of}}
+            container["lastState"] = {"terminated": behaviour.end()}
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}
         if pod.get("status") != status:
             self.kube.edit("Pod", self.namespace, name, {"status": status})

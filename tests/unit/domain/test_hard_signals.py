@@ -206,6 +206,29 @@ def test_an_image_is_not_to_blame_for_a_pod_that_waited_for_its_node() -> None:
     assert story.upgrade.failure.reason == Reason.IMAGE_UNAVAILABLE
 
 
+@pytest.mark.parametrize(
+    ("waiting", "reason"),
+    [
+        ("CreateContainerError", Reason.CANNOT_START),
+        ("CreateContainerConfigError", Reason.CANNOT_START),
+        ("ErrImagePull", Reason.IMAGE_UNAVAILABLE),
+    ],
+)
+def test_a_container_that_has_run_has_the_same_patience_to_start_again(waiting: str, reason: Reason) -> None:
+    """It ends once, and a Secret is rotated or a registry is busy just then: its pod has its node for long."""
+    story = installed(plane("1.0.0"))
+    story.machinery.behaviours[IMAGE] = Behaviour(ready=False)
+    story.apply(plane("1.1.0"))
+    story.until(Phase.BRINGING_UP).wait(60)
+    ended = Behaviour(waiting=waiting, restarts=1, died_of="Error", ended_at=story.now)
+    story.machinery.behaviours[IMAGE] = ended
+    story.wait(20)
+    assert story.status.phase is Phase.BRINGING_UP
+    story.until(Phase.BACKING_OUT)
+    assert story.upgrade.failure is not None
+    assert story.upgrade.failure.reason == reason
+
+
 @pytest.mark.parametrize("signal", ["image", "no node", "refused"])
 def test_no_room_to_grow_takes_nobody_back(signal: str) -> None:
     """As many pods serve as are asked for; what an autoscaler wants beyond that finds no place."""

@@ -166,6 +166,16 @@ def test_a_pod_that_its_node_ended_is_kept_apart() -> None:
     assert read_pods.failed_pod(evicted) is None
 
 
+def test_a_pod_that_was_told_to_go_is_no_eviction() -> None:
+    """A container that SIGTERM ends with another code than 0 leaves its pod as Failed until it is gone."""
+    drained = pod(phase="Failed")
+    assert read_pods.failed_pod(drained) is None
+    drained["status"]["reason"] = "Evicted"
+    assert read_pods.failed_pod(drained) is not None
+    drained["metadata"]["deletionTimestamp"] = "2026-03-01T12:05:00Z"
+    assert read_pods.failed_pod(drained) is None
+
+
 def test_why_a_container_ended_last_and_which_it_is() -> None:
     killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     calm = {"name": "proxy", "image": "localhost/proxy:1", "restartCount": 0, "state": {"running": {}}}
@@ -179,6 +189,16 @@ def test_why_a_container_ended_last_and_which_it_is() -> None:
     healthy = read_pods.pod(pod(containerStatuses=[calm]))
     assert healthy is not None
     assert (healthy.container, healthy.died_of) == ("", "")
+
+
+@pytest.mark.parametrize(("reason", "ran"), [("Error", True), ("StartError", False)])
+def test_until_when_a_container_ran_last(reason: str, ran: bool) -> None:
+    ended = {"terminated": {"reason": reason, "finishedAt": "2026-03-01T12:02:00Z"}}
+    ill = {"name": "api", "image": "localhost/mc:1.1.0", "restartCount": 1, "lastState": ended}
+    waiting = {"waiting": {"reason": "CreateContainerConfigError"}}
+    found = read_pods.pod(pod(containerStatuses=[{**ill, "state": waiting}]))
+    assert found is not None
+    assert found.ended_at == (datetime(2026, 3, 1, 12, 2, tzinfo=UTC) if ran else None)
 
 
 def test_since_when_a_pod_has_its_node() -> None:
