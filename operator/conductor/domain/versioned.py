@@ -12,8 +12,9 @@ def scale(workload: Workload, replicas: int) -> ScaleDeployment:
 
 
 def delete(s: Snapshot, objects: Sequence[tuple[str, str]]) -> DeleteObjects:
-    """Deployments and Services may not have moved; records, copies and Jobs never do."""
+    """What runs, what leads to it and what stands beside it may not have moved; records, copies and Jobs never do."""
     known = {("Deployment", workload.name): workload.resource_version for workload in s.workloads}
+    known |= {(item.kind, item.name): item.resource_version for item in s.companions or ()}
     known |= {("Service", service.name): service.resource_version for service in s.services.values()}
     return DeleteObjects(tuple(objects), {key: known[key] for key in objects if key in known})
 

@@ -12,6 +12,7 @@ from conductor.adapters.kube import Object
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
+from conductor.domain.companion import KINDS
 from conductor.domain.effects import DeleteObjects, ScaleDeployment
 
 OLD, NEW = "localhost/mc:1.0.0", "localhost/mc:1.1.0"
@@ -222,6 +223,48 @@ def test_the_autoscaler_of_a_worker_rests_with_it() -> None:
     story.settled()
     assert list(scalers(story)) == ["1.1.0"]
     assert story.deployments()["worker/1.1.0"] == 3
+
+
+def test_workers_whose_bounds_became_lower_are_handed_back_within_them() -> None:
+    """Their version's record says more than its autoscaler leaves: to wait for that would be to wait for ever."""
+
+    def plane(version: str, replicas: int, most: int) -> Json:
+        asked = {**SCALED, "maxReplicas": most}
+        worker = worker_component(version, autoscaling=asked, replicas=replicas)
+        return spec(version, components=[api_component(version), worker])
+
+    story = installed(plane("1.0.0", 4, 8))
+    story.apply(plane("1.0.0", 2, 3))
+    story.settled()
+    story.apply(plane("1.1.0", 4, 8))
+    story.until(Phase.SOAKING).wait(2)
+    story.annotate(names.ANNOTATION_ROLLBACK, story.upgrade.id)
+    story.settled()
+
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.outcome is Outcome.ROLLED_BACK
+    assert story.deployments()["worker/1.0.0"] == 3
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_each_removal_is_valid_only_against_what_was_read(kept: bool) -> None:
+    """A leader that was suspended with it in its hand removes nothing of what the next one made of it."""
+    story = installed(scaled("1.0.0"))
+    if kept:
+        story.apply(scaled("1.1.0"))
+    else:
+        story.apply(spec("1.0.0"))
+    story.settled()
+
+    gone = [
+        (effect, item)
+        for effect in story.effects
+        if isinstance(effect, DeleteObjects)
+        for item in effect.objects
+    ]
+    beside_it = [(effect, item) for effect, item in gone if item[0] in KINDS]
+    assert {kind for _, (kind, _) in beside_it} == set(KINDS)
+    assert [item for effect, item in beside_it if item not in effect.versions] == []
 
 
 def test_a_deployment_that_somebody_deletes_comes_again_as_large_as_its_load_had_made_it() -> None:

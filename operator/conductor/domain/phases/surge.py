@@ -14,14 +14,14 @@ from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase
 from conductor.domain.companion import AUTOSCALER, FIELDS, KINDS, Asked, Companion, manifest
-from conductor.domain.effects import ApplyObject, DeleteObjects
+from conductor.domain.effects import ApplyObject
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import standby_replicas, wanted_replicas
 from conductor.domain.revision import Revision, render_deployment
 from conductor.domain.situation import Acting
 from conductor.domain.sizing import asked_for, bounds, standing
 from conductor.domain.snapshot import Snapshot, Workload, served_components
-from conductor.domain.versioned import scale
+from conductor.domain.versioned import delete, scale
 
 _REASONS = {AUTOSCALER: Reason.AUTOSCALING}
 #: Values of a scaling policy's `selectPolicy`; the first is what the API server takes where none is given.
@@ -100,7 +100,7 @@ def _beside(s: Snapshot, revision: Revision, hold: Hold, active: Revision | None
             found = standing(s, kind, workload.name)
             if asked is None:
                 if found is not None:
-                    return _removed(found)
+                    return _removed(s, found)
                 continue
             if found is None and workload.replicas == 0:
                 # Nothing to be scaled or kept from a drain yet.
@@ -127,9 +127,9 @@ def _applied(kind: str, workload: Workload, written: dict[str, Any], hold: Hold)
     )
 
 
-def _removed(found: Companion) -> Acting:
+def _removed(s: Snapshot, found: Companion) -> Acting:
     return Acting(
-        DeleteObjects(((found.kind, found.name),)),
+        delete(s, [(found.kind, found.name)]),
         _REASONS.get(found.kind, Reason.BUDGETING),
         f"removing {found.kind} {found.name}: spec.components[{found.component}].{FIELDS[found.kind]} is gone",
     )

@@ -5,6 +5,7 @@ from conductor.api.spec import Handover
 from conductor.domain.pods import ending
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Acting, Situation, Waiting
+from conductor.domain.sizing import bounds
 from conductor.domain.snapshot import Snapshot, worker_components
 from conductor.domain.versioned import scale
 
@@ -16,7 +17,10 @@ def hand_over(s: Snapshot, gaining: Revision, losing: Revision | None) -> Situat
             return stop
     for component in worker_components(gaining):
         stop = _stop(s, component.name, losing)
-        start = _start(s, component.name, component.replicas, gaining)
+        scaled = bounds(s, gaining, component.name)
+        # What its autoscaler would take back at once is never reached.
+        replicas = scaled.within(component.replicas) if scaled is not None else component.replicas
+        start = _start(s, component.name, replicas, gaining)
         exclusive = component.effective_handover is Handover.EXCLUSIVE
         for move in (stop, start) if exclusive else (start, stop):
             if move is not None:
