@@ -6,7 +6,7 @@ In the words of Kubernetes' own objects (autoscaling/v2, policy/v1). What is fre
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from conductor.api.model import Model
 
@@ -27,6 +27,16 @@ class Autoscaling(Model):
     )
     metrics: tuple[Free, ...] = Field(default=(), max_length=16)
     behavior: Free | None = None
+
+    @field_validator("behavior")
+    @classmethod
+    def _rules_are_objects(cls, value: Free | None) -> Free | None:
+        # Read by us, to hold them in an upgrade; whatever else stands there is the API server's to judge.
+        for side in ("scaleUp", "scaleDown"):
+            rules = (value or {}).get(side)
+            if rules is not None and not isinstance(rules, dict):
+                raise ValueError(f"{side} is {rules!r} and not an object; give it policies, or take it out")
+        return value
 
     @model_validator(mode="after")
     def _bounds_and_measure(self) -> Self:

@@ -108,6 +108,14 @@ def manifest(
     }
 
 
+def field_of(manifest: Mapping[str, Any]) -> str:
+    """The field that asks for such an object; empty for one of another kind."""
+    field = FIELDS.get(manifest["kind"])
+    return (
+        f"spec.components[{manifest['metadata']['labels'][names.LABEL_COMPONENT]}].{field}" if field else ""
+    )
+
+
 def _digest(asked: Asked, spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(_text([asked, spec]).encode()).hexdigest()[: names.HASH_LENGTH]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from conductor.adapters.kube import ApiError, Kube, Object
 from conductor.api import names
+from conductor.api.sizing import Autoscaling, DisruptionBudget
 from conductor.api.spec import Colour, ReleaseSpec
 from conductor.api.status import ReleaseStatus
 from conductor.domain.companion import (
@@ -110,11 +111,10 @@ def _companion(kind: str, obj: Mapping[str, Any]) -> Companion:
 
 def _asked(kind: str, text: str) -> Asked | None:
     """What was asked for, as it is kept on the object; None where a hand made it something else."""
+    model = Autoscaling if kind == AUTOSCALER else DisruptionBudget
     try:
-        found = json.loads(text)
+        found: Asked = json.loads(text)
+        model.model_validate(found)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
-        return None
-    bounds = [found.get("minReplicas"), found.get("maxReplicas")]
-    return found if kind != AUTOSCALER or all(isinstance(item, int) for item in bounds) else None
+    return found

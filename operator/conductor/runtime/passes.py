@@ -15,9 +15,10 @@ from conductor.api import names
 from conductor.api.parse import UnknownStatusError, parse_status
 from conductor.api.reasons import Reason
 from conductor.api.status import ReceiptsStatus, ReleaseStatus
+from conductor.domain.companion import field_of
 from conductor.domain.conditions import held
 from conductor.domain.decide import Decision, decide
-from conductor.domain.effects import Effect, SwitchServices
+from conductor.domain.effects import ApplyObject, Effect, SwitchServices
 from conductor.domain.keeping import Known
 from conductor.domain.plan import Announcement, Plan
 from conductor.domain.sampling import Needs, needs
@@ -49,9 +50,11 @@ class RefusedWriteError(Exception):
     """The API server refuses an effect for good: rights, admission or quota. Somebody has to mend that."""
 
     def __init__(self, error: ApiError, effect: Effect) -> None:
+        field = field_of(effect.manifest) if isinstance(effect, ApplyObject) else ""
         super().__init__(
-            f"{effect.name} of {effect.subject} is refused by the API server ({error.message}); mend the operator's "
-            "rights, the admission policy or the quota that it names"
+            f"{field and f'{field}: '}{effect.name} of {effect.subject} is refused by the API server "
+            f"({error.message}); {'correct that field, or ' if field else ''}mend the operator's rights, the admission "
+            "policy or the quota that it names"
         )
 
 

@@ -52,6 +52,8 @@ def test_a_component_begins_with_the_least_unless_it_says_how_many(
         ({"autoscaling": {"minReplicas": 2, "targetCPUUtilizationPercentage": 70}}, "maxReplicas"),
         ({"autoscaling": {**BOUNDS, "maxPods": 3}}, "maxPods"),
         ({"autoscaling": [1]}, "is not an object"),
+        ({"autoscaling": {**BOUNDS, "behavior": {"scaleUp": "fast"}}}, "scaleUp is 'fast' and not an object"),
+        ({"autoscaling": {**BOUNDS, "behavior": {"scaleDown": 5}}}, "scaleDown is 5 and not an object"),
         ({"disruptionBudget": {}}, "needs either minAvailable or maxUnavailable"),
         ({"disruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}, "exactly one"),
         ({"disruptionBudget": {"minAvailable": "half"}}, "minAvailable"),

@@ -1,5 +1,6 @@
 """Autoscalers and disruption budgets as they are read, and what is made of it where they may not be."""
 
+import json
 from typing import Any
 
 import pytest
@@ -22,6 +23,12 @@ class Refusing(MemoryKube):
         raise ApiError(self._status, "Forbidden", f"cannot list {kind} in {namespace}: {labels}{fields}")
 
 
+def asked(**more: Any) -> str:
+    """As the operator keeps it on an autoscaler."""
+    bounds = {"minReplicas": 2, "maxReplicas": 8, "metrics": [{"type": "Resource"}]}
+    return json.dumps({**bounds, **more})
+
+
 def beside(kind: str, asked: str, **status: Any) -> Object:
     labels = {
         names.LABEL_RELEASE: "mc",
@@ -36,20 +43,29 @@ def beside(kind: str, asked: str, **status: Any) -> Object:
 
 def test_what_stands_beside_a_deployment() -> None:
     kube = MemoryKube()
-    kube.put(AUTOSCALER, "prod", beside(AUTOSCALER, '{"minReplicas":2,"maxReplicas":8}', desiredReplicas=5))
+    kube.put(AUTOSCALER, "prod", beside(AUTOSCALER, asked(), desiredReplicas=5))
     kube.put(BUDGET, "prod", beside(BUDGET, '{"minAvailable":"50%"}'))
     kube.put(BUDGET, "prod", {"metadata": {"name": "theirs"}, "spec": {"selector": {}}})
 
     scaler, budget = read_companions(kube, "prod", "mc") or ()
     assert (scaler.kind, scaler.component, scaler.revision) == (AUTOSCALER, "api", "0a1b2c3d4e")
-    assert (scaler.asked, scaler.desired) == ({"minReplicas": 2, "maxReplicas": 8}, 5)
+    assert (scaler.asked, scaler.desired) == (json.loads(asked()), 5)
     assert (scaler.digest, scaler.epoch) == ("d1", 7)
     assert (budget.asked, budget.desired) == ({"minAvailable": "50%"}, 0)
     assert [item.name for item in other_budgets(kube, "prod", "mc")] == ["theirs"]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[" * 5000, '{"maxReplicas":8}', '{"minReplicas":"2","maxReplicas":8}']
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 5000,
+        '{"maxReplicas":8}',
+        asked(minReplicas="two"),
+        asked(maxReplicas=100_000),
+        asked(behavior={"scaleUp": "fast"}),
+    ],
 )
 def test_what_a_hand_wrote_there_is_nothing_asked_for(text: str) -> None:
     kube = MemoryKube()
