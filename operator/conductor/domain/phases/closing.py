@@ -86,8 +86,8 @@ def _not_silent(context: Context, losing: Revision, noise: str) -> Waiting:
     return Waiting(
         Reason.PROVING_SILENCE,
         f"{noise}; nothing is scaled down before it is silent. Look for what reaches these pods past the Service (pod "
-        "addresses, another Service, a node whose proxy lags), and see that Prometheus scrapes them and that they count "
-        "requests from their start, at 0",
+        "addresses, another Service, a node whose proxy lags), and see that Prometheus scrapes them and that they "
+        "count requests from their start, at 0",
         stalled=True,
     )
 
