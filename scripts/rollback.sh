@@ -7,8 +7,8 @@
 # What it does, in this order: annotates the release, so that a returning operator knows; sees to
 # it that the standby can carry the load; points every Service of the release back, and gives every
 # route that the release moves to the former colour; proves by EndpointSlices and by what Gateways
-# say that they took; keeps the traffic ConfigMap true; lets the losing pods drain, so that
-# connections which clients hold move as well (not with --keep-losing).
+# say that they took; keeps the traffic ConfigMap true; lets the standby's autoscaler grow it again;
+# lets the losing pods drain, so that connections which clients hold move as well (not with --keep-losing).
 #
 # Exit code 0: the former version serves. 1: something failed, and the output says where traffic is.
 # 2: wrong use. 3: refused, because there is nothing to go back to.
@@ -307,6 +307,30 @@ publish() {
   say "ConfigMap $config_map: data.current is $from_colour"
 }
 
+# The operator keeps the standby's autoscalers still; who has users has to be able to grow. The rest of what they
+# were asked for is the operator's to give back.
+free_standby() {
+  local template name found
+  # shellcheck disable=SC2016
+  template='{{range .items}}{{$name := .metadata.name}}{{with .spec.behavior}}{{with .scaleUp}}'
+  # shellcheck disable=SC2016
+  template+='{{if eq (printf "%v" .selectPolicy) "Disabled"}}{{$name}}{{"\n"}}{{end}}{{end}}{{end}}{{end}}'
+  if ! found=$("${kubectl[@]}" get horizontalpodautoscalers.v2.autoscaling \
+      -l "$GROUP/release=$release,$GROUP/revision=$from_revision" -o go-template="$template" 2>"$errors"); then
+    say "warning: autoscalers could not be read ($(cat "$errors")); until the operator is back $from may not grow"
+    return 0
+  fi
+  for name in $found; do
+    if "${kubectl[@]}" patch horizontalpodautoscalers.v2.autoscaling "$name" --type=merge \
+        -p '{"spec":{"behavior":{"scaleUp":{"selectPolicy":"Max"}}}}' >/dev/null 2>"$errors"; then
+      say "HorizontalPodAutoscaler $name may scale up again"
+    else
+      say "warning: HorizontalPodAutoscaler $name could not be written ($(cat "$errors")); it does not scale up until" \
+        "the operator is back"
+    fi
+  done
+}
+
 # Connections that clients hold end with the losing pods' own drain. By now no new ones arrive:
 # node proxies sync once a second, and the proof above has taken longer than nothing.
 drain_losing() {
@@ -349,6 +373,7 @@ say "traffic is back on $from after $((SECONDS - started)) s: ${names[*]}${in_ha
 prove
 prove_routes
 publish
+free_standby
 [ -n "$keep_losing" ] || drain_losing
 say "done in $((SECONDS - started)) s. Left for the operator, which will accept this: hand Exclusive workers back," \
   "remove $to, record the outcome. Until it runs, workers stay with $to."

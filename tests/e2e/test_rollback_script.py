@@ -7,14 +7,17 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conductor.api import names
 from harness import operator_install, podinfo
-from harness.kube import Kube
+from harness.kube import Kube, Object
 from harness.load_run import LoadRun
-from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions
+from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import Release
+from harness.waiting import wait_for_objects
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rollback.sh"
 #: Long enough that no soak of these tests ends by itself.
@@ -53,6 +56,20 @@ def operator_comes_back(kube: Kube) -> Iterator[None]:
     operator_install.scale(kube, 1)
 
 
+def scales_up(scalers: list[Object], revision: str) -> list[str]:
+    """The policies by which autoscalers of that revision make it larger."""
+    return [
+        item["spec"]["behavior"]["scaleUp"]["selectPolicy"]
+        for item in scalers
+        if item["metadata"]["labels"][names.LABEL_REVISION] == revision
+    ]
+
+
+def spec_of(version: str) -> dict[str, Any]:
+    sizes = {"minReplicas": 3, "maxReplicas": 5, "targetCPUUtilizationPercentage": 80}
+    return changed(podinfo.release_spec(version, LONG_SOAK), components__0__autoscaling=sizes)
+
+
 def selected_revision(release: Release) -> str:
     service = release.kube.need("Service", podinfo.NAME, release.namespace)
     return str(service["spec"]["selector"]["maestro-conductor.io/revision"])
@@ -61,7 +78,7 @@ def selected_revision(release: Release) -> str:
 @pytest.mark.usefixtures("operator_comes_back")
 def test_traffic_goes_back_without_an_operator_and_beside_one(kube: Kube, test_namespace: str) -> None:
     release = Release(kube, test_namespace, podinfo.NAME)
-    release.apply(podinfo.release_spec(OLD_VERSION, LONG_SOAK))
+    release.apply(spec_of(OLD_VERSION))
     release.wait_settled(OLD_VERSION)
 
     nothing = roll_back(release)
@@ -72,8 +89,12 @@ def test_traffic_goes_back_without_an_operator_and_beside_one(kube: Kube, test_n
     assert "check its name" in unknown.text
 
     former = selected_revision(release)
-    release.apply(podinfo.release_spec(NEW_VERSION, LONG_SOAK))
+    release.apply(spec_of(NEW_VERSION))
     release.wait_phase("Soaking")
+    wait_for_objects(
+        kube, "HorizontalPodAutoscaler", test_namespace,
+        lambda items: "Disabled" in scales_up(items, former), what="the standby's autoscaler at rest",
+    )  # fmt: skip
     dry = roll_back(release, "--dry-run")
     assert dry.exit_code == 0, dry.text
     assert selected_revision(release) != former
@@ -88,6 +109,8 @@ def test_traffic_goes_back_without_an_operator_and_beside_one(kube: Kube, test_n
         summary = load.stop()
     assert not summary.faults(), summary.line()
     assert selected_revision(release) == former
+    scalers = kube.objects("HorizontalPodAutoscaler", test_namespace)
+    assert scales_up(scalers, former) == ["Max"], "it has users, and nobody else could let it grow"
 
     operator_install.scale(kube, 1)
     ended = release.wait_upgrade(NEW_VERSION, outcomes=("RolledBack",))
