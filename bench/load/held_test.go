@@ -177,7 +177,8 @@ func TestAHeldConnectionThatIsCutUnderARequestIsAFailureOfEveryKind(t *testing.T
 				buffer := make([]byte, 4096)
 				for {
 					count, err := behind.Read(buffer)
-					if err != nil || time.Now().After(cutAt) {
+					// HTTP/2 says up to 30 bytes beside its answers: a window update and a ping. Cut there, no request is hit.
+					if err != nil || count > 30 && time.Now().After(cutAt) {
 						break
 					}
 					client.Write(buffer[:count])

@@ -34,10 +34,10 @@ def beside(kind: str, asked: str, **status: Any) -> Object:
         names.LABEL_RELEASE: "mc",
         names.LABEL_COMPONENT: "api",
         names.LABEL_COLOUR: "green",
-        names.LABEL_REVISION: "0a1b2c3d4e",
+        names.LABEL_REVISION: "aaaaaaaaaa",
     }
     annotations = {names.ANNOTATION_ASKED: asked, names.ANNOTATION_DIGEST: "d1", names.ANNOTATION_EPOCH: "7"}
-    metadata = {"name": "mc-api-green-0a1b2c3d4e", "labels": labels, "annotations": annotations}
+    metadata = {"name": "mc-api-green-aaaaaaaaaa", "labels": labels, "annotations": annotations}
     return {"kind": kind, "metadata": metadata, "spec": {}, "status": status}
 
 
@@ -48,7 +48,7 @@ def test_what_stands_beside_a_deployment() -> None:
     kube.put(BUDGET, "prod", {"metadata": {"name": "theirs"}, "spec": {"selector": {}}})
 
     scaler, budget = read_companions(kube, "prod", "mc") or ()
-    assert (scaler.kind, scaler.component, scaler.revision) == (AUTOSCALER, "api", "0a1b2c3d4e")
+    assert (scaler.kind, scaler.component, scaler.revision) == (AUTOSCALER, "api", "aaaaaaaaaa")
     assert (scaler.asked, scaler.desired) == (json.loads(asked()), 5)
     assert (scaler.digest, scaler.epoch) == ("d1", 7)
     assert (budget.asked, budget.desired) == ({"minAvailable": "50%"}, 0)
