@@ -23,6 +23,10 @@ _START_PATIENCE = timedelta(seconds=30)
 _SCHEDULING_PATIENCE = timedelta(seconds=30)
 #: A quota that pods on their way out still hold is free again once they have gone.
 _REFUSED_PATIENCE = timedelta(seconds=15)
+#: How the API server begins where it could not answer, as while a webhook's own pods are replaced.
+_FALTERING = "Internal error occurred"
+#: A ReplicaSet tries again after twice as long each time.
+_FALTERING_PATIENCE = timedelta(minutes=1)
 #: No second try makes these right.
 _NO_IMAGE_EVER = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff"}) | _NO_IMAGE_EVER
@@ -143,7 +147,10 @@ def _evicted(s: Snapshot, revision: Revision, component: str) -> Signal | None:
 def _refused(s: Snapshot, revision: Revision, component: str) -> Signal | None:
     """The API server takes no pods of it: a quota, an admission policy, Pod Security, a service account."""
     workload = s.workload(component, revision.hash)
-    if workload is None or workload.refused_at is None or s.age(workload.refused_at) < _REFUSED_PATIENCE:
+    if workload is None or workload.refused_at is None:
+        return None
+    patience = _FALTERING_PATIENCE if _FALTERING in workload.refused else _REFUSED_PATIENCE
+    if s.age(workload.refused_at) < patience:
         return None
     return (
         Reason.PODS_REFUSED,

@@ -13,6 +13,7 @@ from conductor.api.status import Outcome, Phase
 
 IMAGE = "localhost/mc:1.1.0"
 QUOTA = 'pods "mc-api-green-x" is forbidden: exceeded quota: one-colour'
+NO_ANSWER = 'Internal error occurred: failed calling webhook "policy.example.org": connection refused'
 #: Behaviour, reason, words with the container or the object and the mend, and the patience that it has.
 SIGNALS: dict[str, tuple[Behaviour, Reason, tuple[str, ...], int]] = {
     "image": (
@@ -78,8 +79,14 @@ SIGNALS: dict[str, tuple[Behaviour, Reason, tuple[str, ...], int]] = {
         15,
     ),
 }
+SIGNALS["refused by nobody"] = (
+    Behaviour(refused=NO_ANSWER),
+    Reason.PODS_REFUSED,
+    ("connection refused",),
+    60,
+)
 #: What is seen of pods only once they are made again.
-_NEED_NEW_PODS = {"refused"}
+_NEED_NEW_PODS = {"refused", "refused by nobody"}
 RAMP = traffic(ramp=[{"weight": 50, "hold": "5m"}])
 
 
