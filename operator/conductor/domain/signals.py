@@ -93,7 +93,8 @@ def _lacking(s: Snapshot, revision: Revision, component: str) -> Signal | None:
     """What keeps pods of a component from being there, for which the cluster may be to blame as well."""
     spec = policy(s, revision)
     comes = spec.surge.nodes is SurgeNodes.ON_DEMAND
-    patience = spec.deadlines.bring_up if comes else _SCHEDULING_PATIENCE
+    # Creation times are whole seconds: while a candidate comes up, its own deadline is the one that is told.
+    patience = spec.deadlines.bring_up + timedelta(seconds=1) if comes else _SCHEDULING_PATIENCE
     for pod in s.pods_of(revision.hash, component):
         if not pod.terminating and (found := _not_placed(s, pod, patience)) is not None:
             return found
