@@ -114,8 +114,11 @@ def test_ends_at_once_when_it_is_quiet_though_probes_and_scrapes_go_on() -> None
             async def probe() -> None:
                 while True:
                     kubelet = await Client.connect(here.port)
-                    await kubelet.ask(REQUEST.replace(b"/executions", b"/readyz"))
-                    await kubelet.close()
+                    try:
+                        await kubelet.ask(REQUEST.replace(b"/executions", b"/readyz"))
+                    finally:
+                        # Also where it is cancelled while it waits for its answer.
+                        await kubelet.close()
                     await asyncio.sleep(0.02)
 
             probing = asyncio.create_task(probe())
