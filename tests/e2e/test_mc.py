@@ -24,7 +24,6 @@ MIGRATION = Path(__file__).resolve().parents[2] / "controlplane" / "migrations" 
 #: Fewer verification requests than in production, but enough to tell 5 % of errors from 1 % nearly always.
 VALUES = {
     "api.replicas": 2,
-    "api.resources.requests.cpu": "100m",
     "soak": "10s",
     "traffic.switchHealth.window": "20s",
     "traffic.switchHealth.missRate": 0.05,

@@ -16,7 +16,6 @@ from harness.waiting import poll
 OLD, NEW = "1.1.0", "1.2.1-slow"
 VALUES = {
     "api.replicas": 2,
-    "api.resources.requests.cpu": "100m",
     "soak": "10m",
     "traffic.switchHealth.window": "10s",
     "traffic.switchHealth.missRate": 0.05,

@@ -3,7 +3,8 @@
 The pods are placed in thought, the largest first, each on the node that it fills most (best fit decreasing). That
 is not what the scheduler does, and need not be: what finds no place here would at best find one by luck.
 
-Told apart are what is free now and what is free once the pods that are on their way out have gone.
+Told apart are what is free now and what is free once the pods that are on their way out have gone, and the surges of
+other upgrades with them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,8 @@ class Quota:
 
 @dataclass(frozen=True)
 class Node:
-    """A node that takes pods, and what nobody asked for yet; `leaving` is held by pods that are on their way out.
+    """A node that takes pods, and what nobody asked for yet; `leaving` is held by pods that are on their way out,
+    and by those that stand for no longer than another upgrade runs.
 
     `neighbours`: labels of the pods there that are of the release's own namespace.
     """
@@ -85,7 +87,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Lack:
-    """What there is too little of; `passing`: there is enough once pods that are on their way out have gone."""
+    """What there is too little of; `passing`: there is enough once those have gone that hold it for a while only."""
 
     says: str
     passing: bool = False

@@ -1,6 +1,7 @@
 """Reads what quotas and nodes have room for, and what a candidate's pods ask for."""
 
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 
 from conductor.adapters.kube import ApiError, Kube, Object
 from conductor.adapters.quantities import quantity
+from conductor.api import names
 from conductor.api.spec import Component
 from conductor.domain.room import PODS, Amount, Node, Quota, Room
 
@@ -29,6 +31,18 @@ class _Occupant:
     priority_class: str
     requests: Mapping[str, Decimal]
     leaving: bool
+
+    @property
+    def part(self) -> tuple[str, ...]:
+        """The release's component that it is a pod of; empty for a pod of nobody's release."""
+        release, component = (
+            self.labels.get(key, "") for key in (names.LABEL_RELEASE, names.LABEL_COMPONENT)
+        )
+        return (self.namespace, release, component) if release else ()
+
+    @property
+    def revision(self) -> str:
+        return self.labels.get(names.LABEL_REVISION, "")
 
 
 class RoomReader:
@@ -103,17 +117,35 @@ def nodes_with_room(
     nodes: Iterable[Object], pods: Iterable[_Occupant], namespace: str, priority_class: str
 ) -> tuple[Node, ...]:
     """Nodes that take pods now, each with what the pods on it leave."""
+    pods = tuple(pods)
     by_node: dict[str, list[_Occupant]] = {}
     priority = 0
     for pod in pods:
         by_node.setdefault(pod.node, []).append(pod)
         if priority_class and pod.priority_class == priority_class:
             priority = pod.priority
+    surges = _surges(pods)
     return tuple(
-        _node(item, by_node.get(item["metadata"]["name"], []), namespace, priority)
+        _node(item, by_node.get(item["metadata"]["name"], []), namespace, priority, surges)
         for item in nodes
         if not (item.get("spec") or {}).get("unschedulable") and _ready(item)
     )
+
+
+def _surges(pods: Iterable[_Occupant]) -> set[tuple[tuple[str, ...], str]]:
+    """The components and revisions that stand beside another one for as long as an upgrade runs.
+
+    Which of two colours goes is not known before the upgrade's end: the one with fewer pods is counted on.
+    """
+    found: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for pod in pods:
+        if pod.part and not pod.leaving:
+            found[pod.part][pod.revision] += 1
+    return {
+        (part, revision)
+        for part, revisions in found.items()
+        for revision in sorted(revisions, key=lambda item: (revisions[item], item))[:-1]
+    }
 
 
 def _ready(node: Object) -> bool:
@@ -121,7 +153,13 @@ def _ready(node: Object) -> bool:
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
-def _node(item: Object, pods: list[_Occupant], namespace: str, priority: int) -> Node:
+def _node(
+    item: Object,
+    pods: list[_Occupant],
+    namespace: str,
+    priority: int,
+    surges: set[tuple[tuple[str, ...], str]],
+) -> Node:
     free = _amounts((item.get("status") or {}).get("allocatable") or {})
     leaving: dict[str, Decimal] = {}
     for pod in pods:
@@ -129,7 +167,7 @@ def _node(item: Object, pods: list[_Occupant], namespace: str, priority: int) ->
             continue
         for key, amount in {**pod.requests, PODS: Decimal(1)}.items():
             free[key] = free.get(key, Decimal(0)) - amount
-            if pod.leaving:
+            if pod.leaving or (pod.part, pod.revision) in surges:
                 leaving[key] = leaving.get(key, Decimal(0)) + amount
     return Node(
         name=item["metadata"]["name"],

@@ -254,7 +254,7 @@ class LoadRun:
             "args": self.plan.arguments(),
             "env": environment,
             "securityContext": RESTRICTED_CONTAINER,
-            "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+            "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         }
         spec = {
             "restartPolicy": "Never",

@@ -32,6 +32,10 @@ class PodinfoOptions:
     before_switch: bool = False
 
 
+#: Small, so that both colours of all tests that share a cluster fit a node of two processors beside each other.
+CPU_REQUEST = "20m"
+
+
 def image(version: str) -> str:
     return f"localhost/podinfo:{version}"
 
@@ -47,7 +51,7 @@ def pod_template(version: str, *, arguments: tuple[str, ...] = ()) -> dict[str, 
         "ports": [{"name": "http", "containerPort": PORT}],
         "readinessProbe": probe,
         "securityContext": RESTRICTED_CONTAINER,
-        "resources": {"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
+        "resources": {"requests": {"cpu": CPU_REQUEST, "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
     }
     annotations = {
         "prometheus.io/scrape": "true",

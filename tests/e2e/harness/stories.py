@@ -20,7 +20,7 @@ from harness.kube import Kube, Object
 from harness.load_run import LoadPlan
 from harness.mc_install import HELM_RELEASE, Mc
 from harness.operator_install import helm
-from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
+from harness.podinfo import CPU_REQUEST, NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import KIND, Release
 from harness.waiting import wait_for_objects, wait_gone
 
@@ -29,8 +29,6 @@ PATIENCE_SECONDS = 400.0
 #: The same with a crash at every write: each start takes seconds, and every wait of the operator begins anew.
 STORM_PATIENCE_SECONDS = 1500.0
 INSTALL_SECONDS = 180.0
-#: Small, so that the pods of several lanes fit a node of two processors beside each other.
-CPU_REQUEST = "10m"
 #: As many revisions as the operator keeps, so that every upgrade ends with pruning one.
 HISTORY = 5
 LEDGER = """
@@ -116,7 +114,6 @@ class PodinfoUpgrade:
             traffic__switchHealth__missRate=0.05,
             traffic__switchHealth__p95LatencyMs=5000,
             components__0__template__metadata__annotations__telling=str(self.told),
-            components__0__template__spec__containers__0__resources__requests__cpu=CPU_REQUEST,
         )
 
     def prepare(self) -> None:

@@ -339,3 +339,16 @@ def test_pods_on_their_way_out_are_waited_for() -> None:
     story.until(Reason.WAITING_FOR_ROOM)
     story.kube.drop("Pod", "else", "other")
     assert story.settled().status.active_version == "1.1.0"
+
+
+def test_room_that_another_upgrade_holds_is_waited_for() -> None:
+    story = with_room(installed(spec("1.0.0")), cpu="2")
+    takes = {"nodeName": "one", "containers": [{"resources": {"requests": {"cpu": "700m"}}}]}
+    for name in ("blue", "green"):
+        labels = {names.LABEL_RELEASE: "other", names.LABEL_COMPONENT: "web", names.LABEL_REVISION: name}
+        other = {"name": f"other-{name}", "namespace": "else", "labels": labels}
+        story.kube.put("Pod", "else", {"metadata": other, "spec": takes, "status": {"phase": "Running"}})
+    story.apply(asking("1.1.0", "400m"))
+    story.until(Reason.WAITING_FOR_ROOM)
+    story.kube.drop("Pod", "else", "other-blue")
+    assert story.settled().status.active_version == "1.1.0"

@@ -8,6 +8,7 @@ from typing import Any
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import ApiError, Object
+from conductor.api import names
 from conductor.api.spec import Component
 from conductor.observe.room import RoomReader, asked
 
@@ -112,3 +113,20 @@ def test_rights_that_were_not_given_leave_it_unsaid() -> None:
 
     room = RoomReader(Forbidden(), lambda: 0.0).read("prod", [component()])
     assert (room.quotas, room.nodes) == (None, None)
+
+
+def test_the_second_colour_of_another_upgrade_goes_when_that_has_ended() -> None:
+    def of(revision: str) -> dict[str, Any]:
+        labels = {names.LABEL_RELEASE: "other", names.LABEL_COMPONENT: "web", names.LABEL_REVISION: revision}
+        return {"metadata": {"labels": labels}}
+
+    kube = plane(
+        pod("blue-1", "500m", **of("a")),
+        pod("blue-2", "500m", **of("a")),
+        pod("green-1", "300m", **of("b")),
+        pod("alone", "200m"),
+    )
+    nodes = RoomReader(kube, lambda: 0.0).read("prod", []).nodes
+    assert nodes is not None
+    assert nodes[0].free["cpu"] == Decimal("0.500")
+    assert nodes[0].leaving == {"cpu": Decimal("0.300"), "pods": Decimal(1)}

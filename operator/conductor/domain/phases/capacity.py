@@ -37,7 +37,7 @@ def room_for_all(context: Context) -> Failing | Waiting | None:
         return None
     deadline = context.upgrade.started_at + context.spec.deadlines.bring_up
     if lack.passing and s.now < deadline:
-        said = f"pods are on their way out: {lack.says}"
+        said = f"held for a while, by pods on their way out or by other upgrades: {lack.says}"
         return Waiting(Reason.WAITING_FOR_ROOM, said, min(s.now + _POLL, deadline))
     return Failing(Reason.NO_ROOM, lack.says, Outcome.REFUSED)
 
