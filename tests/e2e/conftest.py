@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness import operator_install
+from harness.crash_runs import Lane, lane
 from harness.kube import Kube, connect
 from harness.namespaces import namespace
+from harness.stories import PodinfoUpgrade
 
 FAILED = pytest.StashKey[bool]()
 #: These take minutes each. Where several processes share the files, they are begun first.
@@ -101,3 +103,13 @@ def _operator_log_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     if "operator" in request.fixturenames and request.node.stash.get(FAILED, False):
         cluster: Kube = request.getfixturevalue("kube")
         print(operator_install.logs(cluster))
+
+
+@pytest.fixture(scope="module")
+def podinfo_lane(
+    kube: Kube, no_other_operator: None, request: pytest.FixtureRequest
+) -> Iterator[Lane[PodinfoUpgrade]]:
+    """podinfo at rest under an operator of its own, which the tests of a module upgrade one after the other."""
+    before = request.session.testsfailed
+    with lane(kube, PodinfoUpgrade, failed=lambda: request.session.testsfailed > before) as ready:
+        yield ready

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.crash_runs import Lane, lane
+from harness.crash_runs import Lane
 from harness.end_state import LABEL_RELEASE, LABEL_REVISION
-from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.podinfo import NAME, PodinfoOptions
 from harness.stories import PodinfoUpgrade
@@ -27,25 +26,16 @@ FOREVER = PodinfoOptions(replicas=2, soak="60m", window="10s", bring_up="10m", v
 pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def settled(
-    kube: Kube, no_other_operator: None, request: pytest.FixtureRequest
-) -> Iterator[Lane[PodinfoUpgrade]]:
-    before = request.session.testsfailed
-    with lane(kube, PodinfoUpgrade, failed=lambda: request.session.testsfailed > before) as ready:
-        yield ready
-
-
 @pytest.fixture
-def made(settled: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
+def made(podinfo_lane: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
     """Each test upgrades from where the one before ended, without its autoscaler."""
-    usual, namespace = settled.story.options, settled.story.namespace
-    settled.story.set_out()
-    yield settled
-    settled.story.options = usual
-    for scaler in settled.kube.objects(KIND, namespace):
-        settled.kube.delete(KIND, scaler["metadata"]["name"], namespace)
-    settled.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
+    usual, namespace = podinfo_lane.story.options, podinfo_lane.story.namespace
+    podinfo_lane.story.set_out()
+    yield podinfo_lane
+    podinfo_lane.story.options = usual
+    for scaler in podinfo_lane.kube.objects(KIND, namespace):
+        podinfo_lane.kube.delete(KIND, scaler["metadata"]["name"], namespace)
+    podinfo_lane.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def users_of(made: Lane[PodinfoUpgrade]) -> LoadRun:

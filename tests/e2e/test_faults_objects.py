@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.crash_runs import Lane, lane
+from harness.crash_runs import Lane
 from harness.end_state import LABEL_RELEASE, LABEL_REVISION
-from harness.kube import Kube, Object
+from harness.kube import Object
 from harness.load_run import LoadRun
 from harness.load_summary import LoadSummary
 from harness.podinfo import NAME, PodinfoOptions, changed
@@ -32,23 +32,14 @@ FOREVER = PodinfoOptions(replicas=2, soak="60m", window="10s", bring_up="10m", v
 pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def settled(
-    kube: Kube, no_other_operator: None, request: pytest.FixtureRequest
-) -> Iterator[Lane[PodinfoUpgrade]]:
-    before = request.session.testsfailed
-    with lane(kube, PodinfoUpgrade, failed=lambda: request.session.testsfailed > before) as ready:
-        yield ready
-
-
 @pytest.fixture
-def made(settled: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
+def made(podinfo_lane: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
     """Each test upgrades from where the one before ended; a soak that never ends is ended here."""
-    usual = settled.story.options
-    settled.story.set_out()
-    yield settled
-    settled.story.options = usual
-    settled.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
+    usual = podinfo_lane.story.options
+    podinfo_lane.story.set_out()
+    yield podinfo_lane
+    podinfo_lane.story.options = usual
+    podinfo_lane.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def users_of(made: Lane[PodinfoUpgrade]) -> LoadRun:

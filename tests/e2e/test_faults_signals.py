@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.crash_runs import Lane, lane
+from harness.crash_runs import Lane
 from harness.end_state import LABEL_RELEASE, LABEL_REVISION
-from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.podinfo import NAME, PodinfoOptions, changed
 from harness.stories import PodinfoUpgrade
@@ -24,24 +23,15 @@ QUOTA = "no-more-pods"
 pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module")
-def settled(
-    kube: Kube, no_other_operator: None, request: pytest.FixtureRequest
-) -> Iterator[Lane[PodinfoUpgrade]]:
-    before = request.session.testsfailed
-    with lane(kube, PodinfoUpgrade, failed=lambda: request.session.testsfailed > before) as ready:
-        yield ready
-
-
 @pytest.fixture
-def made(settled: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
+def made(podinfo_lane: Lane[PodinfoUpgrade]) -> Iterator[Lane[PodinfoUpgrade]]:
     """Each test upgrades from where the one before ended, without its quota."""
-    usual, namespace = settled.story.options, settled.story.namespace
-    settled.story.set_out()
-    yield settled
-    settled.story.options = usual
-    settled.kube.delete("ResourceQuota", QUOTA, namespace)
-    settled.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
+    usual, namespace = podinfo_lane.story.options, podinfo_lane.story.namespace
+    podinfo_lane.story.set_out()
+    yield podinfo_lane
+    podinfo_lane.story.options = usual
+    podinfo_lane.kube.delete("ResourceQuota", QUOTA, namespace)
+    podinfo_lane.story.release.end_upgrade(deadline_seconds=PATIENCE_SECONDS)
 
 
 def users_of(made: Lane[PodinfoUpgrade]) -> LoadRun:
