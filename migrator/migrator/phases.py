@@ -3,7 +3,7 @@ written in the same transaction as its work."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Phases:
     """the same, for whoever asks meanwhile"""
     move: Move | None = None
     """the application's own tool, where the image brings one"""
+    told: list[str] = field(default_factory=list)
+    """what is done, cannot be taken back, and somebody has to know"""
 
     def expand(self, record: Record) -> None:
         if self._moved(record, Verb.EXPAND):
@@ -155,7 +157,7 @@ class Phases:
                 "say in /migrations/tool.json how the tool is asked for its state, moved forward and back",
                 version=record.version.text,
             )
-        self.move.to(phase, script, Targets.parse(script.text))
+        self.told.extend(self.move.to(phase, script, Targets.parse(script.text)))
         return True
 
     def divergence(self, record: Record) -> int | None:

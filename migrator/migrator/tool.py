@@ -61,14 +61,15 @@ class Move:
     database_url: str
     redact: Redactor
 
-    def to(self, phase: Verb, script: Script, targets: Targets) -> None:
-        """Raise Refused where the tool fails, or says afterwards that it is elsewhere."""
+    def to(self, phase: Verb, script: Script, targets: Targets) -> tuple[str, ...]:
+        """What contract did beyond what it may, which is told with the answer. Raise Refused where the tool fails, or
+        says afterwards that it is elsewhere."""
         target, before = targets.of(phase), targets.before_of(phase)
         if target is None:
-            return
+            return ()
         found, left_open = self._state(), self._left_open(script, phase)
         if found == target and left_open is None:
-            return
+            return ()
         judged = phase is not Verb.BACKOUT and not self.pen.request.bootstrap
         known = left_open.catalogue if left_open is not None else None
         # A tool that stands where it began has done nothing yet; what is different by now, somebody mended.
@@ -85,8 +86,7 @@ class Move:
                     version=script.version.text,
                 )
             self._move(phase, script, target, known)
-        if judged:
-            self._compare(phase, script, targets, known)
+        return tuple(self._compare(phase, script, targets, known)) if judged else ()
 
     def _move(self, phase: Verb, script: Script, target: str, known: Catalogue | None) -> None:
         with self.connection.transaction():
@@ -106,25 +106,29 @@ class Move:
                 version=script.version.text,
             )
 
-    def _compare(self, phase: Verb, script: Script, targets: Targets, known: Catalogue | None) -> None:
+    def _compare(
+        self, phase: Verb, script: Script, targets: Targets, known: Catalogue | None
+    ) -> Iterator[str]:
         """Raise Refused where the tool did to the schema what its phase may not do. It is committed by then; what is
-        contracted cannot be taken back, and is told only."""
+        contracted cannot be taken back, and is only told."""
         if known is None:
             log_line(
                 "warning", "what the tool did is not compared, an older runner began it", file=script.label
             )
             return
         for breach in JUDGES[phase.value](known, read_catalogue(self.connection)):
-            if breach.rule in targets.allow or phase is Verb.CONTRACT:
-                because = targets.allow.get(breach.rule, "")
+            because = targets.allow.get(breach.rule)
+            if because is not None or phase is Verb.CONTRACT:
                 log_line(
                     "warning",
                     breach.message,
                     file=script.label,
                     rule=breach.rule,
-                    because=because,
+                    because=because or "",
                     mend=breach.mend,
                 )
+                if because is None:
+                    yield f"{script.label}: {breach.message} ({breach.rule}); {breach.mend}"
                 continue
             raise Refused(
                 Reason.PHASE_BREACH,

@@ -103,7 +103,8 @@ class Run:
                 self._step(phases, step)
         self._wait_for_replicas()
         done = ", ".join(f"{step.record.version} {_REACHED[step.phase].value}" for step in steps)
-        return self._done(read_records(self.connection), done or "nothing to do, another runner did it")
+        said = "; but ".join((done or "nothing to do, another runner did it", *phases.told))
+        return self._done(read_records(self.connection), said)
 
     def _check_logins(self) -> None:
         """What is wrong with the roles is said before anything is touched."""

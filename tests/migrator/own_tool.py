@@ -9,10 +9,11 @@ import psycopg
 
 EXPAND = os.environ.get("OWN_TOOL_EXPAND", "ALTER TABLE told ADD COLUMN second text")
 MIGRATE = os.environ.get("OWN_TOOL_MIGRATE", "UPDATE told SET second = what")
+CONTRACT = os.environ.get("OWN_TOOL_CONTRACT", "ALTER TABLE told DROP COLUMN what")
 STEPS = (
     ("r0", "r1", EXPAND, "ALTER TABLE told DROP COLUMN IF EXISTS second"),
     ("r1", "r2", MIGRATE, "UPDATE told SET second = NULL"),
-    ("r2", "r3", "ALTER TABLE told DROP COLUMN what", "ALTER TABLE told ADD COLUMN what text"),
+    ("r2", "r3", CONTRACT, "ALTER TABLE told ADD COLUMN what text"),
 )
 
 

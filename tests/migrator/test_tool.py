@@ -177,6 +177,21 @@ def test_what_is_meant_is_allowed_with_its_reason(told: Plane) -> None:
     assert '"because":"nobody reads extra"' in done.output
 
 
+def test_what_contract_took_from_the_version_that_serves_is_told_with_the_answer(told: Plane) -> None:
+    told.execute("ALTER TABLE told ADD COLUMN extra text")
+    told.write_files(doing("CONTRACT", "ALTER TABLE told RENAME COLUMN extra TO other"))
+    for phase in ("expand", "migrate"):
+        told.done(phase, "1.0.0", "1.1.0")
+    done = told.done("contract", "1.0.0", "1.1.0")
+    assert done["state"] == "contracted"
+    for word in (
+        "1.1.0/targets.json: column told.extra becomes told.other",
+        "renamed",
+        "expand.sql of a later version",
+    ):
+        assert word in done["message"]
+
+
 def test_what_a_killed_attempt_had_begun_is_compared_with_where_it_began(told: Plane) -> None:
     """The tool lives on after its runner, and ends; the next attempt finds its work done."""
     told.execute("ALTER TABLE told ADD COLUMN extra text")
