@@ -79,7 +79,8 @@ class _Standing:
 class Shards:
     """Competes for its share of the shards until closed.
 
-    `on_change` is called, from the thread that competes, when the shards that this replica leads are others.
+    `on_change` is called, from the thread that competes, when the shards that this replica leads are others, and
+    when it leads them again after a time in which another one could have.
     `forgotten` answers a number that no epoch of the past has reached, for a Lease that nobody has any memory of.
     """
 
@@ -302,5 +303,9 @@ class Shards:
         self._standing = _Standing(self._record, self._record_at, epochs)
         before = {index: epoch for index, (epoch, _) in former.epochs.items()}
         after = {index: epoch for index, (epoch, _) in epochs.items()}
-        if (former.record, before) != (self._record, after):
+        # Under the same epoch as well: what ended while a renewal was under way for too long was left to a next leader.
+        lapsed = any(
+            self._valid(self._standing, index) and not self._valid(former, index) for index in before
+        )
+        if lapsed or (former.record, before) != (self._record, after):
             self._on_change()

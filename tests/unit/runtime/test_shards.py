@@ -195,3 +195,21 @@ def test_whoever_leads_other_shards_than_before_is_told(world: World) -> None:
     a.away = False
     world.go(4)
     assert a.changes > changes, "what came while it did not lead was passed over and is asked for again"
+
+
+def test_whoever_leads_again_after_a_renewal_that_took_long_is_told(world: World) -> None:
+    """A pass that ended meanwhile found nobody leading and left its effect to a next leader that never came."""
+    a = world.start("a", count=1)
+    world.go(4)
+    epoch, changes, seen = a.epoch(UIDS[0]), a.changes, list[int]()
+
+    def slow(moment: Moment, write: Write) -> None:
+        if moment == "before":
+            world.now += 8.5
+            seen.append(a.epoch(UIDS[0]))
+
+    world.kube.fault = slow
+    a.step()
+    assert seen == [0]
+    assert a.epoch(UIDS[0]) == epoch, "nobody else came"
+    assert a.changes == changes + 1
