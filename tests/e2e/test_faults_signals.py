@@ -15,6 +15,8 @@ from harness.waiting import wait_for_objects
 
 #: Far below every deadline of the release.
 SOON_SECONDS = 75.0
+#: A full quota is given the grace of pods that go, and then the candidate's own pods take theirs.
+AFTER_GRACE_SECONDS = 150.0
 PATIENCE_SECONDS = 150.0
 CONTAINER = "components__0__template__spec__containers__0"
 FOREVER = PodinfoOptions(replicas=2, soak="60m", window="10s", bring_up="10m", verify="10m")
@@ -92,7 +94,7 @@ def test_a_candidate_that_cannot_be_made_whole_again_is_gone_back_from(made: Lan
         users.wait_version(story.version, deadline_seconds=60)
         made.kube.delete("Pod", pod["metadata"]["name"], story.namespace)
         told = story.release.wait_upgrade(
-            story.version, outcomes=("RolledBack",), deadline_seconds=SOON_SECONDS
+            story.version, outcomes=("RolledBack",), deadline_seconds=AFTER_GRACE_SECONDS
         )
         users.wait_version(story.before.version, deadline_seconds=60, only=True)
         users.stop()

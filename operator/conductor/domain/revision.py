@@ -133,6 +133,14 @@ def grace_problem(component: Component, hook: PreStopHook) -> str | None:
     )
 
 
+def grace_seconds(component: Component, hook: PreStopHook) -> int:
+    """How long pods of that component may take to end."""
+    asked: int | None = (component.template.get("spec") or {}).get("terminationGracePeriodSeconds")
+    if asked is not None:
+        return asked
+    return max(DEFAULT_GRACE_SECONDS, hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS if hook.enabled else 0)
+
+
 def pod_labels(release: str, component: str, colour: Colour, revision: str) -> dict[str, str]:
     """Labels that tell whose a pod is; also the Deployment's selector."""
     return {
@@ -158,9 +166,7 @@ def render_deployment(
     _visit_config_maps(pod, set(), {name: names.pinned_name(name, revision.hash) for name in revision.pinned})
     hook = revision.spec.pre_stop_hook
     if hook.enabled:
-        if pod.get("terminationGracePeriodSeconds") is None:
-            after_drain = hook.drain_seconds + GRACE_AFTER_DRAIN_SECONDS
-            pod["terminationGracePeriodSeconds"] = max(DEFAULT_GRACE_SECONDS, after_drain)
+        pod["terminationGracePeriodSeconds"] = grace_seconds(component, hook)
         if component.services:
             put_in(pod, hook)
     return {

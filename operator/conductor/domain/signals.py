@@ -6,11 +6,11 @@ than it asks for at the least: that there is no room to grow is no reason to tak
 """
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from conductor.api.reasons import Reason
 from conductor.api.sizing import SurgeNodes
-from conductor.domain.revision import Revision
+from conductor.domain.revision import Revision, grace_seconds
 from conductor.domain.sizing import least
 from conductor.domain.snapshot import Pod, Snapshot, policy
 
@@ -23,6 +23,8 @@ _START_PATIENCE = timedelta(seconds=30)
 _SCHEDULING_PATIENCE = timedelta(seconds=30)
 #: A quota that pods on their way out still hold is free again once they have gone.
 _REFUSED_PATIENCE = timedelta(seconds=15)
+#: In what the API server says of a quota.
+_QUOTA = "exceeded quota"
 #: How the API server begins where it could not answer, as while a webhook's own pods are replaced.
 _FALTERING = "Internal error occurred"
 #: A ReplicaSet tries again after twice as long each time.
@@ -151,13 +153,36 @@ def _refused(s: Snapshot, revision: Revision, component: str) -> Signal | None:
     if workload is None or workload.refused_at is None:
         return None
     patience = _FALTERING_PATIENCE if _FALTERING in workload.refused else _REFUSED_PATIENCE
-    if s.age(workload.refused_at) < patience:
+    if s.age(workload.refused_at) < patience or (
+        _QUOTA in workload.refused and s.age(_held_until(s, workload.refused_at)) < patience
+    ):
         return None
     return (
         Reason.PODS_REFUSED,
         f"spec.components[{component}].template: no pod of Deployment {workload.name} is created ({workload.refused}); "
         "correct the template, or mend the quota or the policy that refuses it",
     )
+
+
+def _held_until(s: Snapshot, refused_at: datetime) -> datetime:
+    """Until when pods on their way out may hold the room of one that is refused, where users are on the candidate.
+
+    A drained node takes pods of either colour. One that has gone leaves no trace of when it was told to: its grace is
+    counted from the refusal.
+    """
+    upgrade = s.status.upgrade
+    if upgrade is None or not upgrade.took_traffic:
+        return refused_at
+    known = [
+        s.revisions[hash_] for hash_ in (upgrade.from_revision, upgrade.to_revision) if hash_ in s.revisions
+    ]
+    graces = [
+        grace_seconds(component, revision.spec.pre_stop_hook)
+        for revision in known
+        for component in revision.spec.components
+    ]
+    unseen = refused_at + timedelta(seconds=max(graces, default=0))
+    return max([unseen, *(pod.ends_by for pod in s.pods if pod.ends_by is not None)])
 
 
 def _trying_for(s: Snapshot, pod: Pod) -> timedelta:

@@ -87,6 +87,8 @@ SIGNALS["refused by nobody"] = (
 )
 #: What is seen of pods only once they are made again.
 _NEED_NEW_PODS = {"refused", "refused by nobody"}
+#: Of pods that ask for none of their own.
+GRACE_SECONDS = 35
 RAMP = traffic(ramp=[{"weight": 50, "hold": "5m"}])
 
 
@@ -159,7 +161,9 @@ def test_a_candidate_that_fails_later_is_gone_back_from(signal: str, phase: Phas
     begun = story.now
     story.until(Phase.ROLLING_BACK if users else Phase.BACKING_OUT)
 
-    assert story.now - begun <= timedelta(seconds=patience + 5)
+    # With users, what a quota refuses is given the time that pods on their way out may hold it.
+    grace = GRACE_SECONDS if users and signal == "refused" else 0
+    assert story.now - begun <= timedelta(seconds=patience + grace + 5)
     failure = story.upgrade.failure
     assert failure is not None
     # Before a patience ends half of the pods may be gone, or our own requests have failed: no slower a signal.
@@ -257,6 +261,53 @@ def test_no_room_to_grow_takes_nobody_back(signal: str) -> None:
     story.until(Phase.ROLLING_BACK)
     assert story.upgrade.failure is not None
     assert story.upgrade.failure.reason == SIGNALS[signal][1]
+
+
+def drained(colour: str = "green") -> tuple[Story, str]:
+    """One of that colour's pods is told to go, and a quota takes no other before it has gone."""
+    story = _soaking()
+    story.machinery.behaviours[IMAGE] = Behaviour(refused=QUOTA)
+    pods = story.kube.list("Pod", NAMESPACE, f"{names.LABEL_COLOUR}={colour}")
+    name: str = pods[0]["metadata"]["name"]
+    story.machinery.unending.add(name)
+    until = (story.now + timedelta(seconds=GRACE_SECONDS)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    story.kube.edit("Pod", NAMESPACE, name, {"metadata": {"deletionTimestamp": until}})
+    return story, name
+
+
+@pytest.mark.parametrize("seconds", [5, 25])
+def test_a_quota_that_a_drained_pod_still_fills_takes_nobody_back(seconds: int) -> None:
+    story, name = drained()
+    story.wait(seconds)
+    story.kube.drop("Pod", NAMESPACE, name)
+    # Its place was free a moment ago: the Deployment still says that the last try was refused.
+    story.wait(12)
+    assert story.status.phase is Phase.SOAKING
+
+    story.machinery.behaviours.clear()
+    story.wait(60)
+    assert story.status.phase is Phase.SOAKING
+    assert story.deployments()["api/1.1.0"] == 3
+
+
+def test_a_quota_that_stays_full_takes_users_back_once_nothing_can_free_it() -> None:
+    story, name = drained()
+    begun = story.now
+    story.wait(2)
+    story.kube.drop("Pod", NAMESPACE, name)
+    story.until(Phase.ROLLING_BACK)
+
+    assert timedelta(seconds=GRACE_SECONDS) < story.now - begun <= timedelta(seconds=GRACE_SECONDS + 20)
+    assert story.upgrade.failure is not None
+    assert story.upgrade.failure.reason == Reason.PODS_REFUSED
+
+
+def test_a_pod_on_a_dead_node_is_not_waited_for_beyond_its_grace() -> None:
+    story, _ = drained()
+    begun = story.now
+    story.until(Phase.ROLLING_BACK)
+
+    assert story.now - begun <= timedelta(seconds=GRACE_SECONDS + 20)
 
 
 def test_pods_that_a_node_ends_in_an_orderly_way_are_no_evictions() -> None:
