@@ -56,6 +56,12 @@ def trouble(s: Snapshot, revision: Revision) -> Signal | None:
     return None
 
 
+def in_question(pod: Pod, now: datetime) -> bool:
+    """Whether a container's patience is over, unless it began to fail long after its pod was given a node."""
+    waits = pod.waiting_reason in _CANNOT_START | (IMAGE_REASONS - _NO_IMAGE_EVER)
+    return waits and not pod.terminating and now - _began(pod) >= min(IMAGE_PATIENCE, _START_PATIENCE)
+
+
 def _carries(s: Snapshot, revision: Revision, component: str) -> bool:
     """Users are on it, and as many pods are ready as it is to have at the least."""
     upgrade = s.status.upgrade
@@ -186,9 +192,15 @@ def _held_until(s: Snapshot, refused_at: datetime) -> datetime:
 
 
 def _trying_for(s: Snapshot, pod: Pod) -> timedelta:
-    """For how long its node has tried: neither waiting for a node nor a time when it ran counts."""
+    """For how long its node has tried in vain: waiting for a node, a first pull and a time when it ran do not count."""
+    began = _began(pod)
+    return s.age(max(began, pod.failing_since) if pod.failing_since is not None else began)
+
+
+def _began(pod: Pod) -> datetime:
+    """Since when its node could have started it."""
     began = pod.placed_at or pod.created_at
-    return s.age(max(began, pod.ended_at) if pod.ended_at is not None else began)
+    return max(began, pod.ended_at) if pod.ended_at is not None else began
 
 
 def _named(pod: Pod) -> str:

@@ -43,6 +43,8 @@ class Pod:
     died_of: str = ""
     #: Until when that container ran last.
     ended_at: datetime | None = None
+    #: Since when that container cannot be started, asked of Events where a decision hangs on it.
+    failing_since: datetime | None = None
     #: When it was given a node.
     placed_at: datetime | None = None
     #: Of one on its way out: when its node has ended it at the latest, if there is a node that still does.

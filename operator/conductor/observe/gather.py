@@ -40,6 +40,7 @@ from conductor.domain.snapshot import (
 from conductor.domain.traffic.choice import named_routes
 from conductor.observe import adopted, companions, read
 from conductor.observe.cache import Cache, TrafficNote
+from conductor.observe.failures import since_when
 from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
@@ -137,6 +138,7 @@ def gather(
         )
         if rooms is not None and status.phase is Phase.PREFLIGHT and not answers.rejections:
             answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
+    failing = since_when(kube, namespace, _of(values, "Pod", Pod).values(), now) if status.upgrade else {}
     workloads = _of(values, "Deployment", Workload).values()
     foreign = [
         pod
@@ -150,7 +152,7 @@ def gather(
         spec,
         status,
         revisions,
-        {**values, "Pod": {**values["Pod"], **{pod.name: pod for pod in foreign}}} if foreign else values,
+        {**values, "Pod": {**values["Pod"], **failing, **{pod.name: pod for pod in foreign}}},
         services=services,
         jobs=jobs,
         traffic=traffic,

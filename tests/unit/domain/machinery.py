@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.unit.domain.kubelet_events import failed, state_of
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import Object
@@ -38,6 +39,8 @@ class Behaviour:
 
     ready: bool = True
     waiting: str = ""
+    #: How long the first pull takes before that.
+    pulls_for: timedelta = timedelta(0)
     restarts: int = 0
     unschedulable: str = ""
     died_of: str = ""
@@ -254,11 +257,10 @@ class Machinery:
         if behaviour.placed_at is not None:
             placed = behaviour.placed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
             conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": placed})
-        state: Object = {"running": {}}
-        if behaviour.waiting:
-            state = {"waiting": {"reason": behaviour.waiting, "message": "as scripted"}}
         named = pod["spec"]["containers"][0]["name"]
+        state = state_of(behaviour.waiting, pulls=self._age(pod, now) < behaviour.pulls_for)
         container = {"name": named, "image": image, "state": state, "restartCount": behaviour.restarts}
+        failed(self.kube, self.namespace, name, container)
         if behaviour.died_of:
             container["lastState"] = {"terminated": behaviour.end()}
         status = {"phase": "Running", "conditions": conditions, "containerStatuses": [container]}

@@ -1,5 +1,6 @@
 """Hard signals: what ends an upgrade within seconds without a word of Prometheus, and what does not."""
 
+import copy
 from datetime import timedelta
 
 import pytest
@@ -215,6 +216,33 @@ def test_an_image_is_not_to_blame_for_a_pod_that_waited_for_its_node() -> None:
     story.until(Phase.BACKING_OUT)
     assert story.upgrade.failure is not None
     assert story.upgrade.failure.reason == Reason.IMAGE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reason"),
+    [("ErrImagePull", Reason.IMAGE_UNAVAILABLE), ("CreateContainerError", Reason.CANNOT_START)],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_what_fails_once_after_a_long_first_pull_is_tried_again(
+    waiting: str, reason: Reason, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = installed(plane("1.0.0"))
+    if not told:
+        # An Event may come a little after the status that it explains.
+        monkeypatch.setattr("tests.unit.domain.machinery.failed", lambda *_: None)
+    story.machinery.behaviours[IMAGE] = Behaviour(waiting=waiting, pulls_for=timedelta(seconds=45))
+    story.apply(plane("1.1.0"))
+    story.until(Phase.BRINGING_UP).wait(65)
+    assert story.status.phase is Phase.BRINGING_UP
+
+    monkeypatch.undo()
+    failing = copy.deepcopy(story)
+    story.machinery.behaviours.clear()
+    story.until(Phase.RAMPING)
+    failing.until(Phase.BACKING_OUT)
+    assert failing.upgrade.failure is not None
+    assert failing.upgrade.failure.reason == reason
+    assert failing.now - story.entered[-1][0] < timedelta(seconds=100)
 
 
 @pytest.mark.parametrize(
