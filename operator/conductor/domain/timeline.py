@@ -36,6 +36,8 @@ def _deadline(s: Snapshot, phase: Phase) -> datetime | None:
         Phase.BRINGING_UP: limits.bring_up,
         Phase.VERIFYING: limits.verify,
         Phase.RAMPING: limits.ramp,
+        # Until users are led to what was brought up; their proof has a patience of its own.
+        Phase.SWITCHING: limits.bring_up,
         Phase.ROLLING_BACK: limits.rollback,
     }.get(phase)
     return s.now + allowed if allowed is not None else None

@@ -70,11 +70,23 @@ def _led(context: Context) -> Situation | None:
     if traffic.leads_only_to(to):
         return None
     if (gap := behind_gap(s, to, context.upgrade.to_colour)) is not None:
-        return Waiting(Reason.PROVING_ROUTING, gap)
+        return _in_time(context, gap)
     if context.from_ is not None and (first := traffic.approach(context.from_, to)) is not None:
-        return first
+        return _in_time(context, first.message) if isinstance(first, Waiting) else first
     there = {**_moved(context), "serving": context.upgrade.to_colour}
     return lead_all(s, to, f"pointing all Services at {to.version}", there)
+
+
+def _in_time(context: Context, gap: str) -> Situation:
+    """The wait for what users are to be led to, which BringingUp saw in place: as long as it may take there."""
+    deadline = context.upgrade.deadline
+    if not context.past(deadline):
+        return Waiting(Reason.PROVING_ROUTING, gap, deadline)
+    unled = (
+        f"spec.deadlines.bringUp: {gap}; see that Service's EndpointSlices and the controller that writes them, "
+        f"or raise the deadline; {context.to.version} was not given its users"
+    )
+    return _fail_or_hold(context, Reason.ROUTING_UNPROVEN, unled)
 
 
 def _moved(context: Context) -> dict[str, Any]:
@@ -84,7 +96,8 @@ def _moved(context: Context) -> dict[str, Any]:
 def _fail_or_hold(context: Context, reason: Reason, message: str) -> Situation:
     """Take the switch back; a first install has nothing to go back to, and its Service may have users already."""
     if context.from_ is not None or not context.upgrade.took_traffic:
-        return Failing(reason, message)
+        met = context.upgrade.took_traffic
+        return Failing(reason, message, Outcome.ROLLED_BACK if met else Outcome.REFUSED)
     held = f"{message}; there is no former version to go back to, so what serves is left as it is"
     return Waiting(reason, held, context.s.now + _HOLD_POLL, stalled=True)
 

@@ -1,0 +1,93 @@
+"""Services of a colour that list nobody, or that somebody takes away, at the moments when users are moved by them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.plane import BACK, FRONT, Json, by_route, http_route, pair, strictly
+from tests.unit.domain.story import NAMESPACE, Story, installed
+
+from conductor.api.reasons import Reason
+from conductor.api.status import Outcome, Phase
+
+pytestmark = pytest.mark.story
+
+RAMP = [{"weight": 34, "hold": "5s"}]
+IN_TIME: Json = {"bringUp": "1m"}
+
+
+def strict(version: str, **more: Any) -> Json:
+    return pair(version, **{"traffic": strictly(), "deadlines": IN_TIME, **more})
+
+
+def ramped(version: str) -> Json:
+    return strict(version, traffic=strictly(ramp=RAMP))
+
+
+def routed(version: str) -> Json:
+    return pair(version, traffic=by_route("mc"), deadlines=IN_TIME)
+
+
+def behind_a_route(plane: Callable[[str], Json]) -> Story:
+    story = installed(plane("1.0.0"))
+    story.kube.put("HTTPRoute", NAMESPACE, http_route("mc", FRONT))
+    story.machinery.settle()
+    return story
+
+
+def lists_nobody(story: Story, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on what that Service leads to is not written down, as where its controller is behind."""
+    monkeypatch.setattr(story.machinery, "_endpoints", lambda: None)
+    [item] = [
+        item
+        for item in story.kube.list("EndpointSlice", NAMESPACE)
+        if item["metadata"]["labels"]["kubernetes.io/service-name"] == service
+    ]
+    story.kube.put("EndpointSlice", NAMESPACE, {**item, "endpoints": []})
+
+
+@pytest.mark.parametrize(
+    ("begun", "plane", "service", "outcome"),
+    [
+        (installed, strict, f"{BACK}-green", Outcome.REFUSED),
+        (installed, ramped, f"{BACK}-green", Outcome.ROLLED_BACK),
+        (behind_a_route, routed, f"{FRONT}-green", Outcome.REFUSED),
+    ],
+    ids=["switched", "ramped", "by a route"],
+)
+def test_users_are_not_led_where_nobody_is_listed_and_that_is_waited_for_until_a_deadline(
+    begun: Callable[[Any], Story],
+    plane: Callable[[str], Json],
+    service: str,
+    outcome: Outcome,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = begun(plane if begun is behind_a_route else plane("1.0.0"))
+    story.apply(plane("1.1.0"))
+    story.until(Phase.SWITCHING)
+    lists_nobody(story, service, monkeypatch)
+    since = story.now
+    story.wait(50)
+    assert (story.status.phase, story.status.reason) == (Phase.SWITCHING, Reason.PROVING_ROUTING)
+    assert story.upgrade.switched_at is None
+    story.until(lambda: story.status.phase is not Phase.SWITCHING)
+
+    assert story.now - since < timedelta(seconds=65)
+    failure = story.upgrade.failure
+    assert failure is not None
+    assert (failure.reason, failure.outcome) == (Reason.ROUTING_UNPROVEN, outcome)
+    assert f"spec.deadlines.bringUp: Service {service} has no ready endpoint; see that" in failure.message
+
+
+def test_a_service_that_lists_the_candidate_in_time_moves_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = installed(strict("1.0.0"))
+    story.apply(strict("1.1.0"))
+    story.until(Phase.SWITCHING)
+    with monkeypatch.context() as away:
+        lists_nobody(story, f"{BACK}-green", away)
+        story.wait(50)
+    [pod, *_] = story.kube.list("Pod", NAMESPACE)
+    story.kube.edit("Pod", NAMESPACE, pod["metadata"]["name"], {"metadata": {"annotations": {"moved": "1"}}})
+    story.settled()
+    assert story.serving(FRONT) == story.serving(BACK) == {"1.1.0"}
