@@ -318,7 +318,7 @@ class ReleaseStatus(StatusModel):
     contracted_after: ContractedAfter | None = None
     #: The role that the last contract step fenced; the next upgrade's expand step gives it LOGIN again.
     fenced_login: Short = ""
-    #: An autoscaler or a disruption budget was once made, so that there may be some still, whoever asks for none.
+    #: An autoscaler or a disruption budget was made, and not all are gone: they are looked for, whoever asks for none.
     sized: bool = False
     receipts: ReceiptsStatus | None = None
 

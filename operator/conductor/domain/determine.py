@@ -38,6 +38,7 @@ from conductor.domain.phases.ramping import ramping
 from conductor.domain.phases.rollback import backing_out, rolling_back
 from conductor.domain.phases.soaking import soaking
 from conductor.domain.phases.surge import at_rest as sized_at_rest
+from conductor.domain.phases.surge import forgotten
 from conductor.domain.phases.surge import held as size_held
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
@@ -113,7 +114,7 @@ def _situation(s: Snapshot) -> Situation:
     if (refusal := refused(s)) is not None:
         return refusal
     if s.status.upgrade is None:
-        return _steady(s)
+        return forgotten(s, _steady(s))
     return _upgrading(s, s.status.upgrade)
 
 

@@ -4,9 +4,11 @@ The live spec speaks for the revision that it asks for. For any other one the ob
 was asked for last. Only where there are none does the revision's record.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from conductor.domain.companion import AUTOSCALER, Asked, Companion, asked_by
+from conductor.api.spec import ReleaseSpec
+from conductor.domain.companion import AUTOSCALER, KINDS, Asked, Companion, asked_by
 from conductor.domain.revision import Revision
 from conductor.domain.snapshot import Snapshot
 
@@ -26,6 +28,17 @@ class Bounds:
 def standing(s: Snapshot, kind: str, deployment: str) -> Companion | None:
     """The object of that kind that stands beside a Deployment, as far as such objects are known."""
     return next((item for item in s.companions or () if (item.kind, item.name) == (kind, deployment)), None)
+
+
+def asks(spec: ReleaseSpec | None, digest: str, revisions: Iterable[Revision]) -> bool:
+    """Whether the live spec, or the record of a revision that it does not speak for, asks for anything of the kind."""
+    others = [revision.spec for revision in revisions if spec is None or revision.hash != digest]
+    return any(
+        asked_by(component, kind) is not None
+        for item in (*([spec] if spec is not None else ()), *others)
+        for component in item.components
+        for kind in KINDS
+    )
 
 
 def asked_for(s: Snapshot, revision: Revision, component: str, kind: str) -> Asked | None:

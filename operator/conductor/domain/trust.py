@@ -20,6 +20,9 @@ def may_stand(s: Snapshot, situation: Situation) -> bool:
     if status.receipts is not None and status.receipts.open is not None:
         # What became of an effect is judged by what is there, not by what the watches have shown of it yet.
         return False
+    if isinstance(situation, Waiting) and "sized" in situation.changes:
+        # No watch shows autoscalers and budgets: that there is none left must have been read this very moment.
+        return False
     # What an Event tells of a Job is read afresh, and no watch shows it.
     calls = (
         isinstance(situation, Rejecting) or situation.stalled or situation.reason is Reason.JOB_POD_MISSING

@@ -8,7 +8,7 @@ from typing import Any
 from conductor.adapters.kube import ApiError, Kube, Object
 from conductor.api import names
 from conductor.api.sizing import Autoscaling, DisruptionBudget
-from conductor.api.spec import Colour, ReleaseSpec
+from conductor.api.spec import Colour
 from conductor.api.status import ReleaseStatus
 from conductor.domain.companion import (
     AUTOSCALER,
@@ -22,21 +22,17 @@ from conductor.domain.companion import (
     manifest,
 )
 from conductor.domain.revision import Revision, render_deployment
+from conductor.domain.sizing import asks
+from conductor.observe.parsed import ParsedSpec
 from conductor.observe.read import epoch, labels
 
 
-def wanted(spec: ReleaseSpec | None, status: ReleaseStatus, revisions: Mapping[str, Revision]) -> bool:
-    """Whether there may be any: a spec in use asks for one, or one was made before."""
+def wanted(parsed: ParsedSpec, status: ReleaseStatus, revisions: Mapping[str, Revision]) -> bool:
+    """Whether there may be any: a spec in use asks for one, or one was made and not all are known to be gone."""
     upgrade = status.upgrade
     hashes = {status.active_revision, *((upgrade.from_revision, upgrade.to_revision) if upgrade else ())}
-    specs = [spec, *(revisions[hash_].spec for hash_ in sorted(hashes) if hash_ in revisions)]
-    return status.sized or any(
-        asked_by(component, kind) is not None
-        for item in specs
-        if item is not None
-        for component in item.components
-        for kind in KINDS
-    )
+    known = [revisions[hash_] for hash_ in sorted(hashes) if hash_ in revisions]
+    return status.sized or asks(parsed.spec, parsed.digest, known)
 
 
 def read_companions(kube: Kube, namespace: str, release: str) -> tuple[Companion, ...] | None:

@@ -119,7 +119,7 @@ def gather(
     routes = read_routes(kube, namespace, wanted(spec.spec, status, revisions), status.phase)
 
     beside: tuple[Companion, ...] | None = ()
-    if companions.wanted(spec.spec, status, revisions):
+    if companions.wanted(spec, status, revisions):
         beside = companions.read_companions(kube, namespace, name)
 
     jobs = _jobs(values)

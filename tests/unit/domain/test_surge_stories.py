@@ -40,6 +40,11 @@ def policies(spec_: Json) -> tuple[str, str]:
     return behavior["scaleUp"]["selectPolicy"], behavior["scaleDown"]["selectPolicy"]
 
 
+def status_of(story: Story) -> Json:
+    """As it is stored."""
+    return story.status.model_dump()
+
+
 def of_load(replicas: int, **more: Any) -> Story:
     """1.0.0 at rest, which its load has made so large."""
     story = installed(scaled("1.0.0", **more))
@@ -186,6 +191,33 @@ def test_what_is_asked_for_no_more_goes() -> None:
     assert scalers(story) == {}
     assert beside(story, "PodDisruptionBudget") == {}
     story.at_rest()
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
+def test_once_everything_was_given_back_nothing_more_is_listed_for_it(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = installed(scaled("1.0.0"))
+    assert status_of(story)["sized"] is True
+    story.apply(spec(version))
+    story.settled()
+    assert status_of(story)["sized"] is False
+    listed: list[str] = []
+
+    def counted(kind: str, *rest: Any) -> list[Object]:
+        listed.append(kind)
+        return type(story.kube).list(story.kube, kind, *rest)
+
+    monkeypatch.setattr(story.kube, "list", counted)
+    story.observe()
+    assert "Deployment" in listed
+    assert not set(listed) & set(KINDS)
+    monkeypatch.undo()
+    story.at_rest()
+
+    story.apply(scaled("1.2.0"))
+    story.settled()
+    assert list(scalers(story)) == ["1.2.0"]
 
 
 def test_unpinned_they_stay_as_they_are_asked_for() -> None:

@@ -85,3 +85,7 @@ def test_under_another_epoch_everything_is_read_first(moving: Snapshot) -> None:
 def test_while_an_effect_has_no_outcome_everything_is_read(moving: Snapshot) -> None:
     receipts = ReceiptsStatus(open=OpenIntent(sequence=3, effect="DeletePods"))
     assert not may_stand(told(moving, receipts=receipts), Waiting(Reason.SOAKING, ""))
+
+
+def test_that_nothing_is_sized_any_more_is_said_on_a_fresh_read_alone(moving: Snapshot) -> None:
+    assert not may_stand(told(moving, upgrade=None), Waiting(Reason.STABLE, "", changes={"sized": False}))

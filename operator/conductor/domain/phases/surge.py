@@ -7,6 +7,7 @@ that whoever comes next finds the same.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -18,8 +19,8 @@ from conductor.domain.effects import ApplyObject
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import standby_replicas, wanted_replicas
 from conductor.domain.revision import Revision, render_deployment
-from conductor.domain.situation import Acting
-from conductor.domain.sizing import asked_for, bounds, standing
+from conductor.domain.situation import Acting, Situation, Waiting
+from conductor.domain.sizing import asked_for, asks, bounds, standing
 from conductor.domain.snapshot import Snapshot, Workload, served_components
 from conductor.domain.versioned import delete, scale
 
@@ -57,6 +58,15 @@ _FOLLOWING = frozenset({Phase.MIGRATING, Phase.VERIFYING})
 def at_rest(s: Snapshot, active: Revision) -> Acting | None:
     """What stands beside the version that serves, as it is asked for; None where it does."""
     return _beside(s, active, Hold.FREE, None)
+
+
+def forgotten(s: Snapshot, situation: Situation) -> Situation:
+    """At rest, with nothing left and nothing that asks for any: nobody has to look for them from now on."""
+    if not (s.status.sized and s.companions == () and isinstance(situation, Waiting)):
+        return situation
+    if asks(s.spec, s.digest, [s.active] if s.active is not None else []):
+        return situation
+    return replace(situation, changes={**situation.changes, "sized": False})
 
 
 def held(context: Context) -> Acting | None:
