@@ -233,3 +233,16 @@ def _services(s: Snapshot) -> Iterator[tuple[ComponentService, ServiceState]]:
         for service in component.services:
             if service.name in s.services:
                 yield service, s.services[service.name]
+
+
+def given_back(s: Snapshot) -> Acting | None:
+    """What was adopted was not ours to make, and is not ours to delete."""
+    marked = [workload for workload in s.workloads if workload.adopted]
+    if not marked:
+        return None
+    records = [s.revisions[workload.revision] for workload in marked if workload.revision in s.revisions]
+    taken = {name for record in records if record.adopted for name in record.adopted.selectors}
+    for name, service in sorted(s.services.items()):
+        if name in taken and service.release == s.name:
+            return hand_back_service(name, service)
+    return hand_back_deployment(s, marked[0])

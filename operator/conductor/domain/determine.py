@@ -14,8 +14,7 @@ from conductor.api.spec import DeletionPolicy
 from conductor.api.status import Outcome, Phase, UpgradeStatus
 from conductor.domain.adoption import (
     adoption,
-    hand_back_deployment,
-    hand_back_service,
+    given_back,
     hold_still,
     send_away,
 )
@@ -83,6 +82,8 @@ AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
 #: Going back has its own moment for autoscalers and budgets, and between switch and proof nothing else is written.
 _SIZED_BY_THEMSELVES = GOING_BACK | {Phase.SWITCHING}
+#: Users are on the candidate, and may be taken back from it.
+_ON_TRIAL = frozenset({Phase.SOAKING, Phase.CLOSING})
 #: Between the switch and its proof, and once a contract step is committed, to stand still is the greater risk.
 HELD_BY_PAUSE = BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}
 
@@ -131,7 +132,9 @@ def _upgrading(s: Snapshot, upgrade: UpgradeStatus) -> Situation:
     if (lost := former_lost(context)) is not None:
         return lost
     if (missing := repair_in_upgrade(context)) is not None:
-        return missing
+        # The API server may refuse it again and again: that keeps nobody on a version that fails.
+        failing = PHASES[phase](context) if phase in _ON_TRIAL else None
+        return failing if isinstance(failing, Failing) else missing
     if phase not in GOING_BACK and (dispute := _reverted(context)) is not None:
         return dispute
     # The live spec's word, also where an upgrade to a kept revision goes by that one's own settings.
@@ -359,26 +362,13 @@ def _try_again(s: Snapshot) -> bool:
     return asked or (last.reason == Reason.ACTIVE_NOT_SERVING and s.spec is not None and is_hotfix(s.spec))
 
 
-def _given_back(s: Snapshot) -> Acting | None:
-    """What was adopted was not ours to make, and is not ours to delete."""
-    marked = [workload for workload in s.workloads if workload.adopted]
-    if not marked:
-        return None
-    records = [s.revisions[workload.revision] for workload in marked if workload.revision in s.revisions]
-    taken = {name for record in records if record.adopted for name in record.adopted.selectors}
-    for name, service in sorted(s.services.items()):
-        if name in taken and service.release == s.name:
-            return hand_back_service(name, service)
-    return hand_back_deployment(s, marked[0])
-
-
 def _deleting(s: Snapshot) -> Situation:
     if names.FINALIZER not in s.finalizers:
         return Waiting(Reason.CLEANING_UP, "the release is being deleted; what serves stays")
     if s.spec is None or s.spec.deletion_policy is not DeletionPolicy.DELETE:
         why = "deletionPolicy is Orphan" if s.spec else "the spec cannot be read, and with it deletionPolicy"
         return Acting(ReleaseFinalizer(False), Reason.CLEANING_UP, f"{why}: what serves stays")
-    if (given := _given_back(s)) is not None:
+    if (given := given_back(s)) is not None:
         return given
     if s.active is not None and (routes := owners_routes(s, s.active)) is not None:
         return routes

@@ -3,7 +3,7 @@
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import Colour
-from conductor.api.status import Outcome, Phase
+from conductor.api.status import Outcome, Phase, UpgradeStatus
 from conductor.domain.adoption import hold_still, send_away
 from conductor.domain.effects import CreateObject
 from conductor.domain.manifests import serving_service
@@ -15,7 +15,7 @@ from conductor.domain.situation import Acting, Failing, Situation, Waiting
 from conductor.domain.sizing import size_when_made_again
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.traffic.choice import traffic_of
-from conductor.domain.traffic.strict import upheld
+from conductor.domain.traffic.strict import edge_services, is_strict, upheld
 
 #: Phases in which only the former version has users, and the candidate none.
 BEFORE_SWITCH = frozenset(
@@ -92,15 +92,35 @@ def _behind(context: Context) -> Acting | None:
     Those of a candidate that comes up are made by that phase itself, and those of one that goes wait for its users.
     """
     s, upgrade, phase = context.s, context.upgrade, context.s.status.phase
+    if phase is Phase.ROLLING_BACK:
+        return _behind_going_back(context)
     if context.from_ is not None and upgrade.from_colour is not None and phase is not Phase.CONTRACTING:
         former = upheld(s, context.from_, upgrade.from_colour, Reason.REPAIRING)
         if former is not None:
             return former
-    going = phase is Phase.ROLLING_BACK and upgrade.switched_back_at is not None
-    stands = any(workload.revision == context.to.hash for workload in s.workloads)
-    if phase in _CANDIDATE_CALLS or (going and stands):
-        return upheld(s, context.to, upgrade.to_colour, Reason.REPAIRING)
-    return None
+    return upheld(s, context.to, upgrade.to_colour, Reason.REPAIRING) if phase in _CANDIDATE_CALLS else None
+
+
+def _behind_going_back(context: Context) -> Acting | None:
+    """Users first. Before them only what pods that they go back to call by: those would ask for it in vain.
+
+    Each is tried, and no step waits for one that the API server has just refused, as by a quota on Services.
+    """
+    s, upgrade, from_, move = context.s, context.upgrade, context.from_, None
+    back = upgrade.switched_back_at is not None
+    if from_ is not None and upgrade.from_colour is not None:
+        edge = edge_services(s, from_) if is_strict(s) and not back else frozenset[str]()
+        move = upheld(s, from_, upgrade.from_colour, Reason.REPAIRING, leave=edge)
+    if move is None and back and any(workload.revision == context.to.hash for workload in s.workloads):
+        move = upheld(s, context.to, upgrade.to_colour, Reason.REPAIRING)
+    return None if move is None or _just_tried(upgrade, move) else move
+
+
+def _just_tried(upgrade: UpgradeStatus, move: Acting) -> bool:
+    intent, decided_at = upgrade.intent, upgrade.decided_at
+    if intent is None or (decided_at is not None and intent.at < decided_at):
+        return False
+    return (intent.effect, intent.subject) == (move.effect.name, move.effect.subject[:250])
 
 
 def former_lost(context: Context) -> Situation | None:

@@ -14,7 +14,7 @@ from conductor.adapters.kube import ApiError, ConflictError, Kube, Object
 from conductor.api import names
 from conductor.api.parse import UnknownStatusError, parse_status
 from conductor.api.reasons import Reason
-from conductor.api.status import ReceiptsStatus, ReleaseStatus
+from conductor.api.status import Phase, ReceiptsStatus, ReleaseStatus
 from conductor.domain.companion import field_of
 from conductor.domain.conditions import held
 from conductor.domain.decide import Decision, decide
@@ -49,7 +49,9 @@ _REFUSED_RETRY_SECONDS = 10.0
 class RefusedWriteError(Exception):
     """The API server refuses an effect for good: rights, admission or quota. Somebody has to mend that."""
 
-    def __init__(self, error: ApiError, effect: Effect) -> None:
+    def __init__(self, error: ApiError, effect: Effect, *, users_wait: bool) -> None:
+        #: They are on a version that is gone back from.
+        self.users_wait = users_wait
         field = field_of(effect.manifest) if isinstance(effect, ApplyObject) else ""
         super().__init__(
             f"{field and f'{field}: '}{effect.name} of {effect.subject} is refused by the API server "
@@ -103,7 +105,7 @@ class Passes:
         except RefusedWriteError as refusal:
             self._sight.doubt(key)
             self._report(key, refusal)
-            return _REFUSED_RETRY_SECONDS
+            return _RETRY_SECONDS if refusal.users_wait else _REFUSED_RETRY_SECONDS
         except ApiError as error:
             self._sight.doubt(key)
             metrics.PASS_ERRORS.labels(error.reason or str(error.status)).inc()
@@ -248,7 +250,7 @@ class Passes:
             self._receipts.reported(s, intent, error)
             if isinstance(error, ConflictError) or not HTTPStatus.BAD_REQUEST <= error.status < 500:
                 raise
-            raise RefusedWriteError(error, effect) from error
+            raise RefusedWriteError(error, effect, users_wait=_users_wait(decided.status)) from error
         self._receipts.reported(s, intent)
         took_ms = 1000 * (time.monotonic() - started)
         metrics.EFFECTS.labels(effect.name, "done").inc()
@@ -256,6 +258,12 @@ class Passes:
             back = s.status.upgrade is not None and s.status.upgrade.failure is not None
             metrics.SWITCH_MS.labels("back" if back else "forward").observe(took_ms)
         log.info("effect", effect=effect.name, subject=effect.subject, ms=round(took_ms, 1))
+
+
+def _users_wait(status: ReleaseStatus) -> bool:
+    """Whether users are to be led back and are not yet."""
+    upgrade = status.upgrade
+    return status.phase is Phase.ROLLING_BACK and upgrade is not None and upgrade.switched_back_at is None
 
 
 def _next(decided: Plan, read_in: float, now: datetime) -> float:

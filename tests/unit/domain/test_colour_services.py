@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.plane import BACK, FRONT, Json, by_route, http_route, pair, strictly
-from tests.unit.domain.story import NAMESPACE, Story, installed
+from tests.unit.domain.story import BAD, NAMESPACE, Story, installed
+from tests.unit.effects.memory_api import Moment, Write
 
+from conductor.adapters.kube import ApiError
 from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase
 
@@ -91,3 +93,76 @@ def test_a_service_that_lists_the_candidate_in_time_moves_users(monkeypatch: pyt
     story.kube.edit("Pod", NAMESPACE, pod["metadata"]["name"], {"metadata": {"annotations": {"moved": "1"}}})
     story.settled()
     assert story.serving(FRONT) == story.serving(BACK) == {"1.1.0"}
+
+
+# on the way back
+
+
+def soaking(**more: Any) -> Story:
+    """Users are on 1.1.0, and those whose calls lack a Service of theirs are not counted here."""
+    story = installed(strict("1.0.0"))
+    story.apply(strict("1.1.0", soak="5m", **more))
+    story.until(Phase.SOAKING).until(Reason.SOAKING)
+    story.kube.witness = None
+    story.invariants.transactions = Story(pair("1.0.0")).invariants.transactions
+    return story
+
+
+def no_more_services(story: Story) -> None:
+    """A quota on Services, of which there are as many as it takes."""
+
+    def fault(moment: Moment, write: Write) -> None:
+        if (moment, write.verb, write.kind) == ("before", "create", "Service"):
+            raise ApiError(403, "Forbidden", "exceeded quota: few-services")
+
+    story.kube.fault = fault
+
+
+def taken_back(story: Story) -> float:
+    """Seconds until everybody is back on the former version."""
+    since = story.now
+    story.until(lambda: story.serving(FRONT) == {"1.0.0"})
+    return (story.now - since).total_seconds()
+
+
+def effects_after(story: Story, count: int) -> list[str]:
+    return [effect.subject for effect in story.effects[count:]]
+
+
+@pytest.mark.parametrize("service", [f"{FRONT}-blue", f"{BACK}-blue", f"{BACK}-green"])
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_quota_on_services_holds_up_no_rollback(service: str, decided: bool) -> None:
+    story = soaking()
+    story.health["1.1.0"] = BAD
+    if decided:
+        story.until(Phase.ROLLING_BACK)
+    story.kube.drop("Service", NAMESPACE, service)
+    no_more_services(story)
+    assert taken_back(story) < 4
+
+    story.until(lambda: story.status.upgrade is None)
+    assert story.status.last_upgrade is not None
+    assert story.status.last_upgrade.outcome is Outcome.ROLLED_BACK
+    story.kube.fault = None
+    story.settled()
+    assert story.condition("Ready")[0] == "False", "1.1.0 is asked for still"
+    assert (story.kube.get("Service", NAMESPACE, service) is None) is service.endswith("-green")
+
+
+@pytest.mark.parametrize(("service", "first"), [(f"{BACK}-blue", True), (f"{FRONT}-blue", False)])
+def test_only_what_the_former_versions_calls_need_comes_before_its_users(service: str, first: bool) -> None:
+    """Its pods would look for it in vain, and remember for a while that there is none."""
+    story = soaking()
+    story.health["1.1.0"] = BAD
+    story.until(Phase.ROLLING_BACK)
+    story.kube.drop("Service", NAMESPACE, service)
+    before = len(story.effects)
+    story.settled()
+
+    done = effects_after(story, before)
+    [back] = [
+        index
+        for index, subject in enumerate(done)
+        if subject.endswith((f"{FRONT},{BACK}", f"{BACK},{FRONT}"))
+    ]
+    assert (done.index(f"Service/{service}") < back) is first
