@@ -313,7 +313,8 @@ def connect() -> Iterator[Kube]:
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         path = Path(folder) / "api.sock"
         proxy = subprocess.Popen(
-            (kubectl, "proxy", f"--unix-socket={path}"),
+            # By default it takes a pod's own path /executions for an exec.
+            (kubectl, "proxy", f"--unix-socket={path}", "--reject-paths=^/api/.*/pods/[^/]*/(exec|attach)"),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             # Ctrl-C must not end it before what was made through it is removed through it.
             start_new_session=True,
