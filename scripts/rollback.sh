@@ -213,11 +213,13 @@ patch_route() {  # name [option]
       for service in "${names[@]}"; do
         case $led in
           "$service-$from_colour") wanted=100 to_name=$led ;;
-          "$service-$other") wanted=0 to_name=$led ;;
+          # A rule that leads nowhere else is one for previews: who asked for the losing colour is given the other.
+          "$service-$other") if grep -q "^$rule [0-9]* $service-$from_colour " <<<"$found"
+            then wanted=0 to_name=$led; else wanted=100 to_name=$service-$from_colour; fi ;;
           *) continue ;;
         esac
         # Where the colour's own Service is gone, the one that is pointed back in the same breath will do.
-        if [ "$wanted" = 100 ] && ! "${kubectl[@]}" get service "$led" >/dev/null 2>&1; then to_name=$service; fi
+        if [ "$wanted" = 100 ] && ! "${kubectl[@]}" get service "$to_name" >/dev/null 2>&1; then to_name=$service; fi
         [ "$weight $led" != "$wanted $to_name" ] || continue
         patch+=',{"op":"replace","path":"/spec/rules/'$rule/backendRefs/$backend'/name","value":"'$to_name'"}'
         patch+=',{"op":"replace","path":"/spec/rules/'$rule/backendRefs/$backend'/weight","value":'$wanted'}'

@@ -147,6 +147,42 @@ def test_an_upgrade_by_route_loses_no_request_and_gives_the_route_back(settled: 
     assert not settled.status()["traffic"].get("routes")
 
 
+def test_who_asks_for_the_candidate_reaches_it_before_anybody_else_does(kube: Kube, settled: Release) -> None:
+    old = settled.status()["activeVersion"]
+    new = other(old)
+    before = spec_of_route(settled)
+
+    def previewing(preview: dict[str, Any]) -> dict[str, Any]:
+        more = {"components__0__template__metadata__labels__try": "preview", "approval__beforeSwitch": True}
+        return spec_of(new, [], traffic__preview=preview, **more)
+
+    def answered_by(version: str, name: str, **headers: str) -> None:
+        gateway.wait_answers(kube, settled.namespace, host_of(settled), version, name=name, **headers)
+
+    with users_of(settled) as users:
+        settled.apply(previewing({"header": {"name": "X-Preview", "value": "candidate"}}))
+        settled.wait(
+            lambda item: item["status"]["reason"] == "AwaitingApproval",
+            what="the switch to wait for approval",
+            deadline_seconds=PATIENCE_SECONDS,
+        )
+        answered_by(new, "by-header", X_Preview="candidate")
+        answered_by(old, "by-another-header", X_Preview="something")
+        settled.apply(previewing({"cookie": {"name": "preview", "value": "candidate"}}))
+        answered_by(new, "by-cookie", Cookie="theme=dark; preview=candidate")
+        answered_by(old, "by-header-no-more", X_Preview="candidate")
+        so_far = users.latest()
+        assert so_far is not None
+        assert set(so_far.second_versions) == {old}
+        settled.command("approve", step="switch")
+        settled.wait_upgrade(new, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(new, deadline_seconds=20, only=True)
+        summary = users.stop()
+    assert_nobody_lost_anything(summary, old, new)
+    wait_backends(settled, {NAME: 1})
+    assert spec_of_route(settled) == before
+
+
 @pytest.mark.parametrize("phase", ["Ramping", "Soaking"])
 def test_a_rollback_by_route_moves_every_client_at_once(
     settled: Release, phase: str, record_property: Callable[[str, object], None]

@@ -69,6 +69,19 @@ _ROUTE_NAMES_RULE = {
     "message": "spec.traffic.routes: two of them have the same name; name each route once",
 }
 
+_PREVIEW_RULE = {
+    "rule": (
+        "!has(self.traffic) || !has(self.traffic.preview) || "
+        "(has(self.traffic.provider) && self.traffic.provider == 'GatewayAPI' && "
+        "has(self.traffic.preview.header) != has(self.traffic.preview.cookie))"
+    ),
+    "message": (
+        "spec.traffic.preview: it needs provider GatewayAPI, and either header or cookie; give exactly one of them, or "
+        "take preview out"
+    ),
+    "fieldPath": ".traffic",
+}
+
 _BUDGET_RULE = {
     "rule": (
         "self.components.all(c, !has(c.disruptionBudget) || "
@@ -138,6 +151,7 @@ def custom_resource_definition() -> dict[str, Any]:
         _NAMES_RULE,
         _ROUTES_RULE,
         _ROUTE_NAMES_RULE,
+        _PREVIEW_RULE,
         _BUDGET_RULE,
         _AUTOSCALING_RULE,
         _EDGE_RULE,

@@ -28,6 +28,8 @@ ANNOTATION_ROLLED_BACK_BY = f"{GROUP}/rolled-back-by"
 ANNOTATION_EPOCH = f"{GROUP}/epoch"
 #: On a route that leads to both colours: the backends that its owner wrote, as JSON, to be given back.
 ANNOTATION_BACKENDS = f"{GROUP}/backends"
+#: On a route with rules for previews: by what these are known, as JSON, to be taken out again.
+ANNOTATION_PREVIEW = f"{GROUP}/preview"
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 #: On an autoscaler or a disruption budget of ours: what was asked for, as JSON, whatever it is held at meanwhile.
 ANNOTATION_ASKED = f"{GROUP}/asked"

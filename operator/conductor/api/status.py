@@ -159,6 +159,11 @@ class UpgradeStatus(StatusModel):
     active_before: Verdict | None = None
     hotfix: bool = False
     stays: bool = False
+    #: By what requests can ask for the candidate, and how often its routes were given rules for that.
+    preview: Short = ""
+    previewed: int = 0
+    #: That cannot be had, or somebody takes it away: the upgrade goes on without.
+    preview_left_out: bool = False
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
     #: Which template of each Deployment of the former version ran at the switch: that is what a rollback goes back to.

@@ -1,11 +1,12 @@
 """`spec.traffic`: how users are led, in which shares, by what they come in, and which limits a version must keep."""
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from conductor.api.durations import Duration
 from conductor.api.model import Colour, Model, ObjectName, ServiceName
@@ -54,10 +55,85 @@ class Route(Model):
     name: ObjectName
 
 
+#: Set or read by proxies themselves: a rule that asks for one would take in requests that nobody marked.
+_NO_MARKS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    }
+)
+
+
+class PreviewHeader(Model):
+    """A header by which requests ask for the candidate."""
+
+    name: Annotated[str, StringConstraints(max_length=64)]
+    value: Annotated[str, StringConstraints(max_length=128)]
+
+    @field_validator("name")
+    @classmethod
+    def _a_header_of_ones_own(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?", value):
+            raise ValueError("is no name of a header; use letters, digits and dashes, like X-Preview")
+        if value.lower() == "cookie":
+            raise ValueError("is how cookies are sent; give spec.traffic.preview.cookie in place of header")
+        if value.lower() in _NO_MARKS or value.lower().startswith("x-forwarded-"):
+            raise ValueError(
+                "is set by proxies on requests of everybody; name a header of your own, like X-Preview"
+            )
+        return value
+
+    @field_validator("value")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._~-]+", value):
+            raise ValueError("is no plain word; use letters, digits and . _ ~ -, like candidate")
+        return value
+
+
+class PreviewCookie(Model):
+    """A cookie by which requests ask for the candidate."""
+
+    name: Annotated[str, StringConstraints(max_length=64)]
+    value: Annotated[str, StringConstraints(max_length=128)]
+
+    @field_validator("name", "value")
+    @classmethod
+    def _means_itself(cls, value: str) -> str:
+        """It becomes part of a regular expression, in whatever dialect a Gateway has."""
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+            raise ValueError(
+                "is no plain word; use letters, digits, - and _, which every Gateway reads alike"
+            )
+        return value
+
+
+class Preview(Model):
+    """By what requests through a Gateway ask for the candidate before it is switched to."""
+
+    header: PreviewHeader | None = None
+    cookie: PreviewCookie | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.header is None) is (self.cookie is None):
+            given = "neither" if self.header is None else "both"
+            raise ValueError(f"has {given} of header and cookie; give exactly one of them")
+        return self
+
+
 class Traffic(Model):
     current: Colour = Colour.BLUE
     provider: TrafficProvider = TrafficProvider.SERVICE
     routes: tuple[Route, ...] = Field(default=(), max_length=16)
+    preview: Preview | None = None
     consistency: Consistency = Consistency.FAST
     #: With Strict: the one Service by which users come in. With GatewayAPI it is the route.
     edge: ServiceName | None = None
@@ -90,6 +166,11 @@ class Traffic(Model):
             raise ValueError(
                 f"routes names {names[0]}, and provider is Service, which moves no route; set provider to GatewayAPI, "
                 "or take routes out"
+            )
+        if self.provider is TrafficProvider.SERVICE and self.preview is not None:
+            raise ValueError(
+                "preview is given, and provider is Service, which sees no requests; set provider to GatewayAPI, or "
+                "take preview out and ask through the Service SERVICE-preview"
             )
         return self
 

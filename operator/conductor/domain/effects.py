@@ -157,6 +157,14 @@ class RoutePatch:
     #: What the route's rules say once they are patched, for people and for receipts.
     told: str = ""
     annotated: bool = True
+    #: Rules for previews that go, by their index, and those that are put behind all others.
+    removed: tuple[int, ...] = ()
+    appended: tuple[Mapping[str, Any], ...] = ()
+    #: Every rule as it was; given where some go or come.
+    former_rules: tuple[Mapping[str, Any], ...] = ()
+    #: By what rules for previews are known; empty where that stays as it is, None where none are left.
+    preview: str | None = ""
+    former_preview: str = ""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ _WARNED = frozenset(
         Reason.STANDBY_EDITED,
         Reason.ACTIVE_NOT_SERVING,
         Reason.NOT_YET_STRICT,
+        Reason.PREVIEW_LEFT_OUT,
     }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.

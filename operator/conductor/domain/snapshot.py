@@ -117,6 +117,10 @@ class RouteRule:
     backends: tuple[Mapping[str, Any], ...]
     #: A client is held on the backend that it met first.
     sticky: bool = False
+    #: All of it, as it stands.
+    written: Mapping[str, Any] = field(default_factory=dict)
+    #: It is not its owner's: we put it there for requests that ask for the candidate.
+    preview: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,8 @@ class RouteParent:
     accepted: bool
     resolved: bool
     message: str = ""
+    #: What it says of rules that it dropped, where it took the others in.
+    dropped: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,8 @@ class RouteState:
     parents: tuple[RouteParent, ...] = ()
     managers: tuple[str, ...] = ()
     kept: str = ""
+    #: By what rules for previews are known, while there are some.
+    preview: str = ""
     #: It has annotations at all: without any there is nothing that one could be added to.
     annotated: bool = False
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from conductor.adapters.kube import ApiError, Kube
-from conductor.api.names import ANNOTATION_BACKENDS, ANNOTATION_EPOCH
+from conductor.api.names import ANNOTATION_BACKENDS, ANNOTATION_EPOCH, ANNOTATION_PREVIEW
 from conductor.domain.effects import RoutePatch, ServicePatch, SwitchServices
 
 Operations = list[dict[str, Any]]
+_RULES = "/spec/rules"
 
 
 class HalfSwitchedError(ApiError):
@@ -63,7 +64,7 @@ def operations(patch: ServicePatch, epoch: int) -> Operations:
 
 
 def route_operations(patch: RoutePatch, epoch: int) -> Operations:
-    """The JSON patch of one route: backends of rules, and what its owner wrote there; nothing else of it."""
+    """The JSON patch of one route: backends of rules, what its owner wrote there, rules for previews; nothing else."""
     annotated: Operations = (
         [] if patch.annotated else [{"op": "add", "path": "/metadata/annotations", "value": {}}]
     )
@@ -73,11 +74,17 @@ def route_operations(patch: RoutePatch, epoch: int) -> Operations:
         {"op": "add", "path": _annotation(ANNOTATION_EPOCH), "value": str(epoch)},
         *_backends(patch.backends),
     ]
-    if patch.kept is None:
-        result.append({"op": "remove", "path": _annotation(ANNOTATION_BACKENDS)})
-    elif patch.kept:
-        result.append({"op": "add", "path": _annotation(ANNOTATION_BACKENDS), "value": patch.kept})
-    return result
+    # From the last one on, so that those before it stay where they are.
+    result += [{"op": "remove", "path": f"{_RULES}/{index}"} for index in sorted(patch.removed, reverse=True)]
+    result += [{"op": "add", "path": f"{_RULES}/-", "value": dict(rule)} for rule in patch.appended]
+    return result + _written(ANNOTATION_BACKENDS, patch.kept) + _written(ANNOTATION_PREVIEW, patch.preview)
+
+
+def _written(annotation: str, text: str | None) -> Operations:
+    """What we keep on a route: another text, None where it goes, an empty one where it stays as it is."""
+    if text is None:
+        return [{"op": "remove", "path": _annotation(annotation)}]
+    return [{"op": "add", "path": _annotation(annotation), "value": text}] if text else []
 
 
 def _former(patch: ServicePatch) -> Operations:
@@ -88,11 +95,15 @@ def _former(patch: ServicePatch) -> Operations:
 
 
 def _former_route(patch: RoutePatch) -> Operations:
-    result = _backends(patch.former_backends)
-    if patch.kept and not patch.former_kept:
-        result.append({"op": "remove", "path": _annotation(ANNOTATION_BACKENDS)})
-    elif patch.kept != "":
-        result.append({"op": "add", "path": _annotation(ANNOTATION_BACKENDS), "value": patch.former_kept})
+    if patch.former_rules:
+        rules = [dict(rule) for rule in patch.former_rules]
+        result: Operations = [{"op": "replace", "path": _RULES, "value": rules}]
+    else:
+        result = _backends(patch.former_backends)
+    if patch.kept != "":
+        result += _written(ANNOTATION_BACKENDS, patch.former_kept or None)
+    if patch.preview != "":
+        result += _written(ANNOTATION_PREVIEW, patch.former_preview or None)
     return result
 
 
@@ -100,7 +111,7 @@ def _backends(by_rule: Mapping[int, Sequence[Mapping[str, Any]]]) -> Operations:
     return [
         {
             "op": "replace",
-            "path": f"/spec/rules/{index}/backendRefs",
+            "path": f"{_RULES}/{index}/backendRefs",
             "value": [dict(item) for item in backends],
         }
         for index, backends in sorted(by_rule.items())

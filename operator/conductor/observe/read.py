@@ -22,6 +22,7 @@ from conductor.domain.snapshot import (
     TrafficConfigMap,
     Workload,
 )
+from conductor.domain.traffic.previews import is_preview
 
 Object = Mapping[str, Any]
 _ROLLOUT = "deployment.kubernetes.io/revision"
@@ -128,6 +129,7 @@ def route(obj: Object) -> RouteState:
         if "f:rules" in (entry.get("fieldsV1") or {}).get("f:spec", {})
     }
     gateways = tuple(str(parent.get("name", "")) for parent in spec.get("parentRefs") or ())
+    preview = annotations.get(names.ANNOTATION_PREVIEW, "")
     said = [_parent(item) for item in (obj.get("status") or {}).get("parents") or ()]
     return RouteState(
         name=metadata["name"],
@@ -135,7 +137,12 @@ def route(obj: Object) -> RouteState:
         generation=metadata.get("generation", 0),
         epoch=epoch(obj),
         rules=tuple(
-            RouteRule(tuple(rule.get("backendRefs") or ()), bool(rule.get("sessionPersistence")))
+            RouteRule(
+                tuple(rule.get("backendRefs") or ()),
+                bool(rule.get("sessionPersistence")),
+                rule,
+                is_preview(rule, preview),
+            )
             for rule in spec.get("rules") or ()
         ),
         gateways=gateways,
@@ -143,6 +150,7 @@ def route(obj: Object) -> RouteState:
         parents=tuple(parent for parent in said if parent.gateway in gateways),
         managers=tuple(sorted(managers)),
         kept=annotations.get(names.ANNOTATION_BACKENDS, ""),
+        preview=preview,
         annotated=bool(annotations),
     )
 
@@ -158,7 +166,14 @@ def _parent(item: Mapping[str, Any]) -> RouteParent:
         accepted=needed[0].get("status") == "True",
         resolved=needed[1].get("status") == "True",
         message=said.strip(": ")[:300] or "it does not say why",
+        dropped=_dropped(conditions.get("PartiallyInvalid") or {}),
     )
+
+
+def _dropped(condition: Mapping[str, Any]) -> str:
+    if condition.get("status") != "True":
+        return ""
+    return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")[:300]
 
 
 @dataclass(frozen=True, slots=True)

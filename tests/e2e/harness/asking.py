@@ -56,15 +56,16 @@ def asking_job(
 
     It asks for up to 30 s until so many replicas have answered.
     """
+    return python_job(name, ASKING.format(service=service, namespace=namespace, replicas=replicas), node=node)
+
+
+def python_job(name: str, program: str, *, node: str = "") -> Object:
+    """A Job that runs a program of Python's standard library once; on that node, where one is named."""
     container = {
         "name": "ask",
         "image": "localhost/mc:1.0.0",
         "imagePullPolicy": "IfNotPresent",
-        "command": [
-            "/opt/mc/bin/python",
-            "-c",
-            ASKING.format(service=service, namespace=namespace, replicas=replicas),
-        ],
+        "command": ["/opt/mc/bin/python", "-c", program],
         "securityContext": RESTRICTED_CONTAINER,
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import goparts
+from harness.asking import python_job
 from harness.kube import CLUSTER_SCOPED, ApiError, Kube, Object, read_manifests
 from harness.load_run import RESTRICTED_CONTAINER, RESTRICTED_POD
 from harness.namespaces import delete_namespace, make_namespace
@@ -21,6 +22,23 @@ IMAGE = "localhost/traefik:dev"
 #: A listener's port must be that of an entry point of Traefik's.
 PORT, HEALTH_PORT = 8000, 8080
 START_SECONDS = 120.0
+#: Answers in a row, each over a connection of its own, and how long they are waited for.
+ANSWERS, ANSWER_SECONDS = 20, 30
+_ASKING = """
+import json, sys, threading, time, urllib.request
+ends_at, in_a_row, told = time.monotonic() + {seconds}, 0, ""
+while in_a_row < {answers}:
+    if time.monotonic() > ends_at:
+        sys.exit("not answered by {version}: " + told)
+    try:
+        with urllib.request.urlopen(urllib.request.Request({url!r}, headers={headers!r}), timeout=5) as answer:
+            told = json.load(answer)["version"]
+    except OSError as error:
+        told = str(error)
+    in_a_row = in_a_row + 1 if told == {version!r} else 0
+    if not in_a_row:
+        threading.Event().wait(0.2)
+"""
 _ACCOUNT = "traefik-controller"
 _RIGHTS = Path("docs/content/reference/dynamic-configuration/kubernetes-gateway-rbac.yml")
 _DEFINITIONS = Path("config/crd/standard")
@@ -65,6 +83,16 @@ def http_route(namespace: str, service: str, *, host: str) -> Object:
             ],
         },
     }
+
+
+def wait_answers(kube: Kube, namespace: str, host: str, version: str, *, name: str, **headers: str) -> None:
+    """Until that version answers who sends these headers (with _ for a dash), many times in a row."""
+    sent = {"Host": host, **{key.replace("_", "-"): value for key, value in headers.items()}}
+    program = _ASKING.format(
+        url=url("/version"), headers=sent, version=version, answers=ANSWERS, seconds=ANSWER_SECONDS
+    )
+    kube.apply_all([python_job(name, program)], namespace=namespace)
+    wait_condition(kube, "Job", name, namespace, "Complete")
 
 
 def wait_accepted(kube: Kube, namespace: str, route: str) -> None:

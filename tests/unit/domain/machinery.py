@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tests.unit.domain.data_plane import taking
 from tests.unit.domain.kubelet_events import failed, state_of
 from tests.unit.effects.memory_api import MemoryKube
 
 from conductor.adapters.kube import Object
 from conductor.api import names
-from conductor.domain.snapshot import NodeSample, NodeState
 
 READY_AFTER = timedelta(seconds=3)
 DRAIN = timedelta(seconds=2)
@@ -93,6 +93,8 @@ class Machinery:
     unending: set[str] = field(default_factory=set)
     #: Whether a Gateway's controller takes in routes; else it is away.
     gateway_runs: bool = True
+    #: What it says against rules that ask for headers, where its data plane does not know them.
+    gateway_refuses_headers: str = ""
     _made: int = 0
     _followed_at: int = -1
     _listed_at: int = -1
@@ -340,6 +342,9 @@ class Machinery:
             said = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
             if not resolved:
                 said["ResolvedRefs"] = ("False", "BackendNotFound")
+            matches = [match for rule in route["spec"]["rules"] for match in rule.get("matches") or []]
+            if self.gateway_refuses_headers and any(match.get("headers") for match in matches):
+                said["Accepted"] = ("False", self.gateway_refuses_headers)
             conditions = [
                 {"type": type_, "status": status, "reason": reason, "observedGeneration": generation}
                 for type_, (status, reason) in said.items()
@@ -348,10 +353,13 @@ class Machinery:
             if route.get("status") != status:
                 self.kube.edit("HTTPRoute", self.namespace, route["metadata"]["name"], {"status": status})
 
-    def led(self, route: Object) -> dict[str, int]:
-        """What share of a route's users each revision gets, in percent; where no pod is ready, under no name."""
+    def led(self, route: Object, **headers: str) -> dict[str, int]:
+        """What share of a route's users each revision gets, in percent; where no pod is ready, under no name.
+
+        Of those who send these headers and no others, with _ for a dash.
+        """
         shares: dict[str, int] = {}
-        for rule in route["spec"]["rules"]:
+        for rule in taking(route, {name.replace("_", "-").lower(): value for name, value in headers.items()}):
             whole = sum(backend.get("weight", 1) for backend in rule["backendRefs"])
             for backend in rule["backendRefs"]:
                 service = self.kube.get("Service", self.namespace, backend["name"])
@@ -388,11 +396,3 @@ def component_of(deployment: Object) -> str:
     """The component that a Deployment is of, or its name where others made it."""
     metadata = deployment["metadata"]
     return str((metadata.get("labels") or {}).get(names.LABEL_COMPONENT, metadata["name"]))
-
-
-def node_sample(seen: Mapping[str, str] | None, question: str, now: datetime) -> NodeSample | None:
-    """What is known of nodes, given what is seen through each: nothing strange where it follows."""
-    if seen is None:
-        return None
-    states = tuple(NodeState(name, not strange, strange) for name, strange in seen.items())
-    return NodeSample(question, now, usable=True, nodes=states if question else ())

@@ -13,9 +13,9 @@ from email.utils import format_datetime
 from typing import Any
 
 from tests.unit.domain.invariants import Invariants
-from tests.unit.domain.machinery import Machinery, component_of, node_sample, revision_of
+from tests.unit.domain.machinery import Machinery, component_of, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, busy, chain_of
-from tests.unit.domain.surroundings import BEGIN, NODE, Clock, Inline, Models
+from tests.unit.domain.surroundings import BEGIN, NODE, Clock, Inline, Models, node_sample
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 

@@ -1,11 +1,12 @@
 """What a story is told in: its time, reads without threads, and what was parsed so far."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from conductor.adapters.kube import ApiError
+from conductor.domain.snapshot import NodeSample, NodeState
 from conductor.observe.parsed import Parsed
 
 BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -56,3 +57,11 @@ class Clock:
 
     def seconds(self) -> float:
         return (self.now - BEGIN).total_seconds()
+
+
+def node_sample(seen: Mapping[str, str] | None, question: str, now: datetime) -> NodeSample | None:
+    """What is known of nodes, given what is seen through each: nothing strange where it follows."""
+    if seen is None:
+        return None
+    states = tuple(NodeState(name, not strange, strange) for name, strange in seen.items())
+    return NodeSample(question, now, usable=True, nodes=states if question else ())

@@ -329,6 +329,18 @@ def _same(former: Object, new: Object) -> bool:
     return former == {**new, "metadata": metadata}
 
 
+def _operate_list(node: list[Any], last: str, operation: Mapping[str, Any]) -> None:
+    """A member of a list: taken out, or put in at a place or behind all others."""
+    place = len(node) if last == "-" else int(last)
+    match operation["op"]:
+        case "add" if place <= len(node):
+            node.insert(place, operation["value"])
+        case "remove" if place < len(node):
+            del node[place]
+        case named:
+            raise ApiError(422, "Invalid", f"{named}: {operation['path']} does not exist")
+
+
 def _operate(target: Object, operation: Mapping[str, Any]) -> None:
     path = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].lstrip("/").split("/")]
     node: Any = target
@@ -338,6 +350,9 @@ def _operate(target: Object, operation: Mapping[str, Any]) -> None:
             raise ApiError(422, "Invalid", f"the path {operation['path']} does not exist")
         node = node[key]
     last = path[-1]
+    if isinstance(node, list):
+        _operate_list(node, last, operation)
+        return
     match operation["op"]:
         case "test":
             if node.get(last) != operation["value"]:

@@ -8,7 +8,7 @@ from tests.unit.domain.plane import http_route
 from tests.unit.effects.memory_api import MemoryKube, Moment, Write
 
 from conductor.adapters.kube import ApiError, ConflictError
-from conductor.api.names import ANNOTATION_BACKENDS, ANNOTATION_EPOCH
+from conductor.api.names import ANNOTATION_BACKENDS, ANNOTATION_EPOCH, ANNOTATION_PREVIEW
 from conductor.domain.effects import RoutePatch, ServicePatch, SwitchServices
 from conductor.effects.switch_services import switch_services
 
@@ -116,3 +116,64 @@ def test_a_failure_puts_back_what_was_written_before_it(refused: str) -> None:
     assert service["spec"]["selector"] == {"a": "blue"}
     assert route(kube)["spec"] == before
     assert ANNOTATION_BACKENDS not in route(kube)["metadata"].get("annotations", {})
+
+
+MARKED = {
+    "matches": [{"headers": [{"type": "Exact", "name": "X-Preview", "value": "candidate"}]}],
+    "backendRefs": [NEW[1]],
+}
+
+
+def previewing(kube: MemoryKube, *more: dict[str, Any]) -> SwitchServices:
+    rules = route(kube)["spec"]["rules"]
+    return moved(kube, kept="", appended=(MARKED, *more), former_rules=tuple(rules), preview="known by")
+
+
+def test_rules_for_previews_are_put_behind_all_others_and_taken_out_from_between_them() -> None:
+    kube = with_a_route()
+    before = route(kube)["spec"]["rules"]
+    switch_services(kube, "prod", previewing(kube, {**MARKED, "name": "second"}))
+    first, docs, *marked = route(kube)["spec"]["rules"]
+    assert (first["backendRefs"], docs, marked) == (
+        list(NEW),
+        before[1],
+        [MARKED, {**MARKED, "name": "second"}],
+    )
+    assert route(kube)["metadata"]["annotations"][ANNOTATION_PREVIEW] == "known by"
+
+    behind = {"backendRefs": [{"name": "billing", "port": 80}]}
+    kube.edit("HTTPRoute", "prod", "mc", {"spec": {"rules": [*route(kube)["spec"]["rules"], behind]}})
+    rules = tuple(route(kube)["spec"]["rules"])
+    ended = moved(kube, kept="", removed=(2, 3), former_rules=rules, preview=None, former_preview="known by")
+    switch_services(kube, "prod", ended)
+    assert route(kube)["spec"]["rules"] == [first, docs, behind]
+    assert ANNOTATION_PREVIEW not in route(kube)["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("standing", [False, True], ids=["appended", "removed"])
+def test_a_failure_puts_rules_for_previews_back_as_they_were(standing: bool) -> None:
+    kube = with_a_route()
+    kube.put("HTTPRoute", "prod", http_route("other", "mc-api"))
+    effect = previewing(kube)
+    if standing:
+        switch_services(kube, "prod", effect)
+        rules = tuple(route(kube)["spec"]["rules"])
+        effect = moved(
+            kube, kept="", removed=(2,), former_rules=rules, preview=None, former_preview="known by"
+        )
+    before = route(kube)
+
+    def fault(moment: Moment, write: Write) -> None:
+        if moment == "before" and not write.dry_run and write.name == "other":
+            raise ApiError(500, "InternalError", "etcd is away")
+
+    kube.fault = fault
+    found = kube.get("HTTPRoute", "prod", "other")
+    assert found is not None
+    version = found["metadata"]["resourceVersion"]
+    second = RoutePatch("other", version, 1, ("mc-api",), {0: NEW}, {0: FORMER}, annotated=False)
+    with pytest.raises(ApiError, match="etcd is away"):
+        switch_services(kube, "prod", SwitchServices(effect.patches, 2, (*effect.routes, second)))
+    assert route(kube)["spec"] == before["spec"]
+    kept = before["metadata"].get("annotations", {}).get(ANNOTATION_PREVIEW)
+    assert route(kube)["metadata"]["annotations"].get(ANNOTATION_PREVIEW) == kept

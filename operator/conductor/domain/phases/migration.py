@@ -202,7 +202,12 @@ def expanded_kept(context: Context) -> bool:
     if not context.upgrade.expanded:
         return False
     backed_out = _read(context, "backout").well
-    return context.upgrade.took_traffic or (context.approved(KEEP_EXPANDED) and not backed_out)
+    return may_have_written(context) or (context.approved(KEEP_EXPANDED) and not backed_out)
+
+
+def may_have_written(context: Context) -> bool:
+    """Whether the candidate answered users, or people who asked for it: what these wrote is in the new shape alone."""
+    return context.upgrade.took_traffic or context.upgrade.previewed > 0
 
 
 def _attend(

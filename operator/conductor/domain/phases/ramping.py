@@ -4,6 +4,7 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Phase, Verdict
 from conductor.domain.dispute import contested
 from conductor.domain.phases.context import Context, explain, failing_verdict
+from conductor.domain.phases.previewing import previewing
 from conductor.domain.pods import lost_readiness
 from conductor.domain.revision import Revision
 from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL
@@ -32,6 +33,8 @@ def ramping(context: Context) -> Situation:
     verdict = context.verdict()
     if verdict.verdict is Verdict.UNHEALTHY:
         return failing_verdict(verdict)
+    if (preview := previewing(context)) is not None:
+        return preview
     until = upgrade.step_at + step.hold
     if s.now < until:
         return Waiting(Reason.RAMPING, f"holding {step.weight}%", until, changes={"last_verdict": verdict})

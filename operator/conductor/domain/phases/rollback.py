@@ -15,7 +15,7 @@ from conductor.domain.dispute import put_back
 from conductor.domain.nodes import unless_followed
 from conductor.domain.phases.context import Context, approval
 from conductor.domain.phases.deferred_backout import how_to_take_back, left_standing
-from conductor.domain.phases.migration import back_out_schema, expanded_kept
+from conductor.domain.phases.migration import back_out_schema, expanded_kept, may_have_written
 from conductor.domain.phases.soaking import SHED_WAVES
 from conductor.domain.phases.standby import edited
 from conductor.domain.phases.surge import held, of_revision
@@ -61,7 +61,7 @@ def rolling_back(context: Context) -> Situation:
         return handover
     colour = upgrade.from_colour
     publish = publish_colour(context, str(colour)) if colour is not None else None
-    if (after_traffic := publish or held(context)) is not None:
+    if (after_traffic := traffic.end_preview() or publish or held(context)) is not None:
         return after_traffic
     if (gap := traffic.routing_gap(target)) is not None:
         return _unless_hopeless(context, target, Waiting(Reason.PROVING_ROUTING, gap))
@@ -110,6 +110,8 @@ def backing_out(context: Context) -> Situation:
         )
     if context.from_ is not None and (dispute := put_back(context.s, context.from_)) is not None:
         return dispute
+    if (preview := traffic_of(context.s).end_preview()) is not None:
+        return preview
     if (removal := _remove_candidate(context)) is not None:
         return removal
     if (sized := held(context)) is not None:
@@ -125,7 +127,8 @@ def _end(context: Context) -> Ending:
     reason = failure.reason if failure else Reason.ABORTED
     message = failure.message if failure else "the upgrade was taken back"
     if expanded_kept(context):
-        why = f"{context.to.version} may have written" if context.upgrade.took_traffic else "it was approved"
+        wrote = may_have_written(context)
+        why = f"{context.to.version} may have written" if wrote else "it was approved"
         how = how_to_take_back(context.s, context.upgrade.id, context.to.version)
         message += (
             f" ({Reason.EXPANDED_KEPT}: {why}, so the expanded schema stays; both versions work on it; {how})"

@@ -5,6 +5,7 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase, Verdict
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval_wait, explain, ramps
+from conductor.domain.phases.previewing import previewing
 from conductor.domain.pods import not_ready
 from conductor.domain.routing import services_of
 from conductor.domain.signals import trouble
@@ -27,6 +28,8 @@ def verifying(context: Context) -> Situation:
         return Failing(
             Reason.UNHEALTHY, f"{context.upgrade.to} is not healthy: {verdict.message}", Outcome.REFUSED, seen
         )
+    if (preview := previewing(context)) is not None:
+        return preview
     if verdict.verdict is not Verdict.HEALTHY:
         reason = Reason.PROMETHEUS_ERROR if verdict.verdict is Verdict.ERROR else Reason.NO_DATA
         if context.past(context.upgrade.deadline):

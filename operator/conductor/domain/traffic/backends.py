@@ -62,13 +62,29 @@ class Backends:
         return (self.s.routes[name] for name in self.names if name in self.s.routes)
 
     def met(self, *revisions: Revision) -> Iterator[Met]:
-        """Every backend of these revisions."""
+        """Every backend of these revisions by which users are led; who asks for the candidate is led beside them."""
         known = self.known(*revisions)
         for route in self.routes():
             for index, rule in enumerate(route.rules):
-                for backend in rule.backends:
+                for backend in () if rule.preview else rule.backends:
                     if (found := own(backend, known, self.s.namespace)) is not None:
                         yield Met(route, index, backend, found)
+
+    def previewed(self) -> frozenset[str]:
+        """Names of Services to which requests are led that ask for the candidate."""
+        rules = [rule for route in self.routes() for rule in route.rules if rule.preview]
+        return frozenset(str(backend.get("name")) for rule in rules for backend in rule.backends)
+
+    def preview_refusal(self) -> str | None:
+        """What a Gateway says against a route as it stands with rules for previews; None where none says anything."""
+        for route in self.routes():
+            for parent in route.parents if any(rule.preview for rule in route.rules) else ():
+                refused = "" if parent.accepted and parent.resolved else parent.message
+                if parent.generation >= route.generation and (said := refused or parent.dropped):
+                    return (
+                        f"Gateway {parent.gateway} does not take in HTTPRoute {route.name} with them ({said})"
+                    )
+        return None
 
     def by_rule(self, *revisions: Revision) -> list[list[Met]]:
         """The same, rule by rule."""

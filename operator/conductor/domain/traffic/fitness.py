@@ -6,8 +6,9 @@ from conductor.api.names import colour_service_name
 from conductor.api.spec import Colour
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
-from conductor.domain.snapshot import RouteGap, RouteRule, RouteState
+from conductor.domain.snapshot import RouteGap, RouteRule, RouteState, policy
 from conductor.domain.traffic.backends import Backends, Met
+from conductor.domain.traffic.previews import mark_of, misfit
 from conductor.domain.traffic.rules import own
 
 
@@ -17,7 +18,7 @@ def unfit(backends: Backends, from_: Revision, to: Revision) -> str | None:
 
 
 def _findings(backends: Backends, from_: Revision, to: Revision) -> Iterator[str]:
-    s = backends.s
+    s, preview = backends.s, policy(backends.s, to).traffic.preview
     for index, name in enumerate(backends.names):
         field = f"spec.traffic.routes[{index}].name: HTTPRoute {name}"
         match s.route_gaps.get(name):
@@ -38,6 +39,8 @@ def _findings(backends: Backends, from_: Revision, to: Revision) -> Iterator[str
                 )
         if (route := s.routes.get(name)) is not None:
             yield from _in_route(backends, route, field, from_, to)
+            if preview is not None:
+                yield from misfit(route, backends.known(from_, to), s.namespace, mark_of(preview), field)
     yield from _taken_names(backends, from_, to)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from conductor.api.names import colour_service_name
 from conductor.api.reasons import Reason
 from conductor.api.spec import Colour, Component, ComponentService
+from conductor.api.traffic import Preview
 from conductor.domain.effects import CreateObject, SwitchServices, WeighRoutes
 from conductor.domain.manifests import colour_service
 from conductor.domain.revision import Revision
@@ -18,7 +19,15 @@ from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import RouteGap, Snapshot
 from conductor.domain.traffic.backends import Backends
 from conductor.domain.traffic.fitness import unfit
-from conductor.domain.traffic.patches import colour_patch, colour_patches, giving_back, weighing
+from conductor.domain.traffic.patches import (
+    colour_patch,
+    colour_patches,
+    giving_back,
+    previewing,
+    weighing,
+    without_previews,
+)
+from conductor.domain.traffic.previews import mark_of, misfit
 from conductor.domain.traffic.provider import Inexpressible
 from conductor.domain.traffic.rules import WHOLE
 from conductor.domain.traffic.services import ServiceTraffic
@@ -86,7 +95,7 @@ class GatewayTraffic:
     def repair(self, from_: Revision, to: Revision) -> Acting | None:
         """A route that leads to a Service which is not there answers its users with errors."""
         backends = self._backends
-        named = {met.name for met in backends.met(from_, to)}
+        named = backends.previewed().union(met.name for met in backends.met(from_, to))
         for revision, other in ((from_, to), (to, from_)):
             for _, service in backends.routed(revision, other):
                 name = colour_service_name(service.name, backends.colour(revision))
@@ -138,11 +147,50 @@ class GatewayTraffic:
             return SwitchServices(services, self.s.epoch, giving_back(backends, revision))
         colour = backends.colour(revision)
         weights = {name: {colour: WHOLE, colour.other: 0} for name in names}
-        return SwitchServices(services, self.s.epoch, weighing(backends, weights, from_, to))
+        # Whoever asks for the candidate goes with everybody else, in the same write.
+        return SwitchServices(services, self.s.epoch, weighing(backends, weights, from_, to, previews=False))
 
     def give_back(self, revision: Revision) -> SwitchServices | None:
         routes = giving_back(Backends(self.s, self.s.status.traffic.routes), revision)
         return SwitchServices((), self.s.epoch, routes) if routes else None
+
+    # previews
+
+    def preview_gap(self, from_: Revision, to: Revision, preview: Preview) -> str | None:
+        backends, mark = self._backends, mark_of(preview)
+        if (refused := backends.preview_refusal()) is not None:
+            return f"{refused}; a Gateway need not know regular expressions, by which cookies are found: mark by header"
+        known = backends.known(from_, to)
+        found = (
+            misfit(route, known, self.s.namespace, mark, f"HTTPRoute {route.name}")
+            for route in backends.routes()
+        )
+        return next((said for findings in found for said in findings), None)
+
+    def preview(self, from_: Revision, to: Revision, preview: Preview) -> Acting | None:
+        if (mended := self._mended(from_, to)) is not None:
+            return mended
+        backends, mark = self._backends, mark_of(preview)
+        routes = previewing(backends, mark, backends.colour(to), from_, to)
+        if not routes or self.hindrance() is not None or self._unready(from_, to) is not None:
+            return None
+        return Acting(
+            WeighRoutes((), self.s.epoch, routes),
+            Reason.PREVIEWING,
+            f"requests with {mark.told} reach {to.version} by HTTPRoute {', '.join(patch.route for patch in routes)}",
+        )
+
+    def end_preview(self) -> Acting | None:
+        backends = self._backends
+        known = [revision for revision in self._pair() if revision is not None]
+        routes = without_previews(backends, *known)
+        if not routes:
+            return None
+        return Acting(
+            WeighRoutes((), self.s.epoch, routes),
+            Reason.GIVING_ROUTES_BACK,
+            f"HTTPRoute {', '.join(patch.route for patch in routes)} leads nobody to the candidate who asks for it",
+        )
 
     # reading
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from conductor.api.reasons import Reason
+from conductor.api.traffic import Preview
 from conductor.domain.effects import SwitchServices
 from conductor.domain.revision import Revision
 from conductor.domain.situation import Acting, Waiting
@@ -50,6 +51,18 @@ class Traffic(Protocol):
 
     def weight_gap(self, from_: Revision, to: Revision) -> str | None:
         """Why the share that was asked for is not proven to be in force yet; None when it is."""
+        ...
+
+    def preview_gap(self, from_: Revision, to: Revision, preview: Preview) -> str | None:
+        """Why requests that ask for `to` cannot be led there, with the mend; None where nothing is known against it."""
+        ...
+
+    def preview(self, from_: Revision, to: Revision, preview: Preview) -> Acting | None:
+        """The next move that leads requests to `to` that ask for it, and nobody else; None once they are."""
+        ...
+
+    def end_preview(self) -> Acting | None:
+        """What leads nobody any more who asks for the candidate; None where none is led so."""
         ...
 
     def share(self, from_: Revision, to: Revision) -> int | None:

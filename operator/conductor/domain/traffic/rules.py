@@ -124,6 +124,20 @@ def keep(route: RouteState, known: Mapping[str, Own], namespace: str, rules: Ite
     return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
 
+def renumbered(kept: str, removed: Sequence[int]) -> str:
+    """The same once these rules are gone: whoever wrote rules behind them finds theirs further to the front."""
+    if not removed:
+        return kept
+    try:
+        former = json.loads(kept)
+        moved = {
+            str(int(index) - sum(gone < int(index) for gone in removed)): former[index] for index in former
+        }
+    except (ValueError, TypeError):
+        return kept
+    return json.dumps(moved, sort_keys=True, separators=(",", ":"))
+
+
 def told(rules: Iterable[Sequence[Backend]]) -> str:
     """Where rules lead, in a word without commas: `mc-api-blue:90+mc-api-green:10`."""
     return "+".join(

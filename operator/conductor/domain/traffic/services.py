@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.spec import Component
+from conductor.api.traffic import Preview
 from conductor.domain.effects import SwitchServices
 from conductor.domain.ports import port_clash
 from conductor.domain.revision import Revision, wide_selector
@@ -83,6 +84,15 @@ class ServiceTraffic:
         return None
 
     def weight_gap(self, from_: Revision, to: Revision) -> str | None:  # noqa: ARG002 - nothing but the Service
+        return None
+
+    def preview_gap(self, from_: Revision, to: Revision, preview: Preview) -> str | None:  # noqa: ARG002 - Services see no requests
+        return None
+
+    def preview(self, from_: Revision, to: Revision, preview: Preview) -> Acting | None:  # noqa: ARG002 - the same
+        return None
+
+    def end_preview(self) -> Acting | None:
         return None
 
     def share(self, from_: Revision, to: Revision) -> int | None:

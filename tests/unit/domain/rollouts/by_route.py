@@ -1,7 +1,7 @@
 """Upgrades whose users come through a route of a Gateway: requests are moved by weight, one write a share."""
 
 from tests.unit.domain.plane import Json, by_route, http_route
-from tests.unit.domain.rollouts.planes import Tale, Told, health, small
+from tests.unit.domain.rollouts.planes import Tale, Told, approve, health, small
 from tests.unit.domain.story import BAD, NAMESPACE, Story, checkpoint, installed
 from tests.unit.effects.memory_api import managed
 
@@ -43,6 +43,12 @@ def backends(story: Story, name: str = "mc", rule: int = 0) -> dict[str, int]:
 def led(story: Story, name: str = "mc") -> dict[str, int]:
     """Percent of a route's users by version."""
     return {story.version(hash_): share for hash_, share in story.machinery.led(route(story, name)).items()}
+
+
+def previewed(story: Story, **headers: str) -> dict[str, int]:
+    """The same of those who send these headers, with _ for a dash."""
+    found = story.machinery.led(route(story), **headers)
+    return {story.version(hash_): share for hash_, share in found.items()}
 
 
 def reapplied(story: Story, manager: str = "helm") -> None:
@@ -124,6 +130,19 @@ def route_led_to_nobody() -> Told:
     return story.until(Reason.TRAFFIC_REVERTED)
 
 
+def route_previewed() -> Told:
+    """By a header people reach the candidate before anybody is switched to it; the switch ends that in one write."""
+    story = behind_a_route()
+    story.begin("1.0.0 is at rest behind HTTPRoute mc")
+    traffic = by_route(preview={"header": {"name": "X-Preview", "value": "candidate"}})
+    story.apply(routed("1.1.0", traffic=traffic, approval={"beforeSwitch": True}))
+    story.until(Reason.AWAITING_APPROVAL)
+    reapplied(story)
+    story.wait(3)
+    approve(story, story.upgrade.id, "switch")
+    return story.settled()
+
+
 TALES: tuple[Tale, ...] = (
     route_upgraded,
     route_taken_back_in_the_ramp,
@@ -131,4 +150,5 @@ TALES: tuple[Tale, ...] = (
     route_reverted_in_the_ramp,
     route_reapplied_in_the_soak,
     route_led_to_nobody,
+    route_previewed,
 )
