@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel
 
 from conductor.api.spec import ReleaseSpec, SecretKey
-from conductor.api.urls import DEFAULT_URLS, FORBIDDEN, UrlPatterns
+from conductor.api.urls import DEFAULT_URLS, FORBIDDEN, Place, UrlPatterns
+from conductor.runtime.main import parse_options
 from harness.grants import Grant, granted
 from harness.kube import Object
 from harness.operator_install import CHART, HELM_RELEASE, NAMESPACE, HelmError, helm
@@ -188,6 +189,20 @@ def test_the_operator_is_told_what_the_policy_was() -> None:
     assert patterns.refusal("http://prometheus.monitoring.svc:9090") is not None
 
 
+def test_the_operator_is_told_where_gateways_are_reached_and_gets_no_right_for_it() -> None:
+    where = "gatewayAPI.addresses.infra/edge=http://edge.infra.svc:8000"
+    objects = rendered("gatewayAPI.enabled=true", where, "gatewayAPI.addresses.b/a=http://203.0.113.7")
+    (deployment,) = (item for item in objects if item["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (option,) = (text for text in container["args"] if text.startswith("--gateways="))
+    assert parse_options([option]).gateways == {
+        "infra/edge": Place("edge.infra.svc", 8000),
+        "b/a": Place("203.0.113.7", 80),
+    }
+    plain = rendered("gatewayAPI.enabled=true")
+    assert [item.get("rules") for item in objects] == [item.get("rules") for item in plain]
+
+
 def test_every_secret_that_a_spec_can_name_is_asked_for_by_the_policy() -> None:
     """A field that is added to the models and forgotten in the chart would be a way to a foreign Secret."""
     (variable,) = (
@@ -223,6 +238,8 @@ def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
         ("prometheus.allowedUrls={prometheus:9090}", "/prometheus/allowedUrls/0"),
         ("prometheus.allowedUrls={http://user@host}", "/prometheus/allowedUrls/0"),
         ("prometheus.allowedUrls={}", "/prometheus/allowedUrls"),
+        ("gatewayAPI.addresses.infra/edge=https://edge.infra.svc", "/gatewayAPI/addresses"),
+        ("gatewayAPI.addresses.edge=http://edge.infra.svc", "invalid propertyName 'edge'"),
         ("rbac.clusterReads=true", "clusterReads"),
         ("admissionPolicy.enabled=sometimes", "/admissionPolicy/enabled"),
         ("namespaces={Prod}", "/namespaces/0"),

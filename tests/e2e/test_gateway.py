@@ -40,9 +40,15 @@ pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300), pytest.mark.usefixt
 def edge(kube: Kube) -> Iterator[None]:
     """A Gateway, and an operator that may write routes; afterwards the operator is as other tests want it."""
     with gateway.running(kube):
-        operator_install.install(kube, values=("gatewayAPI.enabled=true",))
+        install(kube, gateway.url(""))
         yield
         operator_install.install(kube)
+
+
+def install(kube: Kube, reached: str) -> None:
+    """An operator that may write routes, and is told where the Gateway is reached."""
+    where = f"gatewayAPI.addresses.{gateway.NAMESPACE}/{gateway.NAME}={reached}"
+    operator_install.install(kube, values=("gatewayAPI.enabled=true", where))
 
 
 def spec_of(version: str, steps: list[dict[str, Any]] = STEPS, **at: Any) -> dict[str, Any]:
@@ -241,6 +247,37 @@ def test_a_route_that_its_owner_applies_in_a_ramp_is_weighed_anew_twice_and_then
     assert not summary.faults(), summary.line()
     assert settled.status()["activeVersion"] == old
     assert backends(settled.kube.need("HTTPRoute", NAME, settled.namespace)) == {NAME: 1}
+
+
+def test_a_switch_is_proven_through_the_gateway_itself(settled: Release) -> None:
+    old = settled.status()["activeVersion"]
+    new = other(old)
+    settled.apply(spec_of(new, [], soak=LONG, components__0__template__metadata__labels__try="proven"))
+    settled.wait_phase("Soaking", deadline_seconds=PATIENCE_SECONDS)
+    way = f"HTTPRoute {NAME} by Gateway {gateway.NAMESPACE}/{gateway.NAME}"
+    assert settled.status()["upgrade"]["gateways"] == [way]
+    settled.command("rollback")
+    settled.wait_upgrade(new, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
+    wait_backends(settled, {NAME: 1})
+
+
+def test_a_gateway_that_is_not_reached_from_here_is_told_and_keeps_nobody_from_upgrading(
+    kube: Kube, settled: Release
+) -> None:
+    old = settled.status()["activeVersion"]
+    new = other(old)
+    install(kube, f"http://nobody.{gateway.NAMESPACE}.svc.cluster.local:80")
+    try:
+        settled.apply(spec_of(new, [], components__0__template__metadata__labels__try="unreached"))
+        settled.wait_upgrade(new, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+        told = settled.wait_event(
+            lambda event: event["reason"] == "GatewayNotAsked", what="a Gateway that was not reached"
+        )
+        assert told["type"] == "Warning"
+        assert f"{old} never answered through HTTPRoute {NAME} by Gateway" in told["message"]
+    finally:
+        install(kube, gateway.url(""))
+    wait_backends(settled, {NAME: 1})
 
 
 def test_what_cannot_be_led_is_refused_by_name(settled: Release) -> None:

@@ -38,6 +38,7 @@ def test_every_value_has_a_schema() -> None:
         "limits",
         "annotations",
         "labels",
+        "addresses",
     }
 
     def check(given: dict[str, object], described: dict[str, dict[str, object]], path: str) -> None:

@@ -1,4 +1,4 @@
-"""Requests through a Service's own address: each over a connection of its own, as a new client would.
+"""Requests through a Service's own address, or a Gateway's: each over a connection of its own, as a new client would.
 
 What a pod answers is compared and never repeated, but for what reads as a version.
 """
@@ -17,7 +17,9 @@ _SHOWN_VERSION = 64
 
 def send(outbound: Outbound, address: str, request: Request) -> str | None:
     """Send one request. None when the answer is as asked for, else what was wrong with it."""
-    headers = {"User-Agent": "maestro-conductor"}
+    headers = {**dict(request.headers), "User-Agent": "maestro-conductor"}
+    if request.host is not None:
+        headers["Host"] = request.host
     if request.body is not None:
         headers["Content-Type"] = "application/json"
     shown = f"{request.method} {request.path}"

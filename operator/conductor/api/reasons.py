@@ -78,6 +78,7 @@ class Reason(StrEnum):
     ACTIVE_NOT_SERVING = "ActiveNotServing"
     ACTIVE_UNHEALTHY = "ActiveUnhealthy"
     ROUTE_UNUSABLE = "RouteUnusable"
+    GATEWAY_NOT_ASKED = "GatewayNotAsked"
     PREVIEW_LEFT_OUT = "PreviewLeftOut"
     STRICT_UNATTAINABLE = "StrictUnattainable"
     NOT_YET_STRICT = "NotYetStrict"

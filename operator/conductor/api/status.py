@@ -164,6 +164,8 @@ class UpgradeStatus(StatusModel):
     previewed: int = 0
     #: That cannot be had, or somebody takes it away: the upgrade goes on without.
     preview_left_out: bool = False
+    #: Ways through Gateways on which the former version answered before the switch: there the new one is waited for.
+    gateways: tuple[Message, ...] = Field(default=(), max_length=64)
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
     #: Which template of each Deployment of the former version ran at the switch: that is what a rollback goes back to.

@@ -7,6 +7,7 @@ against the whole URL. What a name resolves to is looked at when the connection 
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 #: As in the chart's values: a Service with prometheus in its name, in any namespace, on any port.
 DEFAULT_PATTERNS = (
@@ -22,6 +23,35 @@ FORBIDDEN = re.compile(
     r"|kubernetes(\.default(\.svc(\..*)?)?)?|metadata(\.google\.internal)?)\.?(:[0-9]*)?(/.*)?$"
 )
 _SHOWN = 4
+
+
+#: NAMESPACE/NAME=http://HOST[:PORT]
+_GATEWAY = re.compile(
+    r"^(?P<key>[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?)="
+    r"(?P<url>http://(?P<host>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)(:(?P<port>[0-9]{1,5}))?)$"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is reached."""
+
+    host: str
+    port: int
+
+
+def gateway_places(texts: Sequence[str]) -> dict[str, Place]:
+    """Where Gateways are reached, by `namespace/name`. Raises ValueError that names an entry which does not say so."""
+    found = {}
+    for text in texts:
+        read = _GATEWAY.fullmatch(text)
+        if read is None or FORBIDDEN.match(read["url"]) or not 0 < (port := int(read["port"] or 80)) < 65536:
+            raise ValueError(
+                f"{text!r} does not say where a Gateway is reached; write NAMESPACE/NAME=http://HOST:PORT, like "
+                "infra/edge=http://edge.infra.svc:80 (https is not asked, nor this machine, nor the API server)"
+            )
+        found[read["key"]] = Place(read["host"], port)
+    return found
 
 
 class UrlPatterns:

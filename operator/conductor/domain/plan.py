@@ -53,6 +53,7 @@ _WARNED = frozenset(
         Reason.ACTIVE_NOT_SERVING,
         Reason.NOT_YET_STRICT,
         Reason.PREVIEW_LEFT_OUT,
+        Reason.GATEWAY_NOT_ASKED,
     }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.

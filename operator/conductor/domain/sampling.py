@@ -1,16 +1,18 @@
 """Which questions to Prometheus and which requests through the data path a release needs answered now."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from conductor.api.names import PROGRESS_PORT, job_name, preview_name
-from conductor.api.spec import ReleaseSpec
+from conductor.api.spec import HttpCheck, ReleaseSpec
 from conductor.api.status import Phase, UpgradeStatus
 from conductor.domain.nodes import question
 from conductor.domain.phases.closing import SILENCE_WINDOW
 from conductor.domain.revision import Revision
 from conductor.domain.routing import services_of
 from conductor.domain.snapshot import Snapshot, policy, served_components
+from conductor.domain.traffic.data_plane import paths
 from conductor.domain.verdicts import required_requests
 
 #: Paths that probes and scrapes use; they say nothing about users.
@@ -56,11 +58,17 @@ class Request:
     version: str
     version_header: str | None
     version_json: str | None
+    #: The host that is asked for, where it is not the address, and what else is sent.
+    host: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class ProbeOrder:
-    """Requests to send through one Service: `budget` as fast as `concurrency` allows, then `rate` a second."""
+    """Requests to send through one Service: `budget` as fast as `concurrency` allows, then `rate` a second.
+
+    Or through the Gateway `namespace/name`, if the administrator said how it is reached: address and ports are empty.
+    """
 
     target: str
     address: str
@@ -69,6 +77,7 @@ class ProbeOrder:
     budget: int
     rate: float
     concurrency: int = 4
+    gateway: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,8 @@ def needs(s: Snapshot) -> Needs:
     if s.status.phase not in _JUDGED:
         return Needs(nodes=question(s))
     silence = silence_question(s, losing, spec) if s.status.phase is Phase.CLOSING and losing else None
-    return Needs(health_question(s, to, spec), silence, _probe_orders(s, to, spec), question(s))
+    orders = (*_probe_orders(s, to, spec), *(_gateway_orders(s, losing, to) if losing is not None else ()))
+    return Needs(health_question(s, to, spec), silence, orders, question(s))
 
 
 def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> HealthQuestion:
@@ -213,16 +223,7 @@ def _probe_orders(s: Snapshot, to: Revision, spec: ReleaseSpec) -> tuple[ProbeOr
         target = service.name if switched else preview_name(service.name)
         state = s.services.get(target)
         requests = tuple(
-            Request(
-                port=next(port.port for port in service.ports if port.name == check.port),
-                method=check.method,
-                path=check.path,
-                body=check.body,
-                expect_status=check.expect_status,
-                version=to.version,
-                version_header=check.version_header,
-                version_json=check.version_json,
-            )
+            _request(check, to.version, next(port.port for port in service.ports if port.name == check.port))
             for check in spec.verification.http
             if check.service == service.name
         )
@@ -240,3 +241,44 @@ def _probe_orders(s: Snapshot, to: Revision, spec: ReleaseSpec) -> tuple[ProbeOr
             )
         )
     return tuple(orders)
+
+
+def _gateway_orders(s: Snapshot, from_: Revision, to: Revision) -> Iterator[ProbeOrder]:
+    """Until the switch, whether the version that serves answers through its Gateways; then whether the new one does."""
+    upgrade = s.status.upgrade
+    if upgrade is None or s.status.phase not in (Phase.VERIFYING, Phase.SWITCHING):
+        return
+    switched = upgrade.switched_at if s.status.phase is Phase.SWITCHING else None
+    if s.status.phase is Phase.SWITCHING and switched is None:
+        return
+    version = to.version if switched else from_.version
+    for path in paths(s, from_, to):
+        if switched and path.target not in upgrade.gateways:
+            continue
+        yield ProbeOrder(
+            target=path.target,
+            address="",
+            since=switched or upgrade.phase_started_at,
+            requests=tuple(
+                replace(_request(way.check, version, 0), host=way.host, headers=way.headers)
+                for way in path.requests
+            ),
+            # The version that serves has users to answer: it is asked until it did, and then now and then.
+            budget=40 if switched else 1,
+            rate=0.2,
+            concurrency=4 if switched else 1,
+            gateway=path.gateway,
+        )
+
+
+def _request(check: HttpCheck, version: str, port: int) -> Request:
+    return Request(
+        port=port,
+        method=check.method,
+        path=check.path,
+        body=check.body,
+        expect_status=check.expect_status,
+        version=version,
+        version_header=check.version_header,
+        version_json=check.version_json,
+    )

@@ -147,6 +147,9 @@ class RouteState:
     rules: tuple[RouteRule, ...]
     #: Those that it is to be taken in by, and what their controllers say.
     gateways: tuple[str, ...] = ()
+    #: The same with their namespaces, `namespace/name`.
+    parent_keys: tuple[str, ...] = ()
+    hostnames: tuple[str, ...] = ()
     parents: tuple[RouteParent, ...] = ()
     managers: tuple[str, ...] = ()
     kept: str = ""

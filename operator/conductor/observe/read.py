@@ -146,6 +146,11 @@ def route(obj: Object) -> RouteState:
             for rule in spec.get("rules") or ()
         ),
         gateways=gateways,
+        parent_keys=tuple(
+            f"{parent.get('namespace') or metadata.get('namespace', '')}/{parent.get('name', '')}"
+            for parent in spec.get("parentRefs") or ()
+        ),
+        hostnames=tuple(str(host) for host in spec.get("hostnames") or ()),
         # A controller that is gone leaves its last word behind.
         parents=tuple(parent for parent in said if parent.gateway in gateways),
         managers=tuple(sorted(managers)),

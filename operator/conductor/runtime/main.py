@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import kopf
@@ -22,7 +22,8 @@ from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
 from conductor.api import names
 from conductor.api.parse import parse_spec
-from conductor.api.urls import DEFAULT_PATTERNS, UrlPatterns
+from conductor.api.urls import DEFAULT_PATTERNS, UrlPatterns, gateway_places
+from conductor.api.urls import Place as Gateway
 from conductor.observe.cache import Cache
 from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
@@ -56,6 +57,8 @@ class Options:
     new_upgrades: bool
     urls: UrlPatterns
     shards: int = 1
+    #: Where Gateways are reached that may be asked, by `namespace/name`.
+    gateways: Mapping[str, Gateway] = field(default_factory=dict)
     #: None: nodes are not asked, only time is waited for.
     place: Place | None = None
 
@@ -100,6 +103,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         default=environment.get("CONDUCTOR_NODE_SERVICE", ""),
         help="the Service with a node port through which nodes are asked whether they follow; empty: they are not",
     )
+    parser.add_argument(
+        "--gateways",
+        type=_gateways,
+        default=environment.get("CONDUCTOR_GATEWAYS", ""),
+        help="comma separated, NAMESPACE/NAME=http://HOST:PORT: where Gateways are asked whether they lead to a new "
+        "version; others are not asked",
+    )
     given = parser.parse_args(arguments)
     return Options(
         namespaces=tuple(part for part in given.namespaces.split(",") if part),
@@ -109,6 +119,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         new_upgrades=given.bluegreen_cp == "on",
         urls=given.prometheus_urls,
         shards=given.shards,
+        gateways=given.gateways,
         place=_place(given.node_service, given.lease_namespace, environment),
     )
 
@@ -133,6 +144,13 @@ def _url_patterns(text: str) -> UrlPatterns:
         return UrlPatterns([part for part in text.split(",") if part])
     except ValueError as error:
         # argparse shows the text of this error alone.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _gateways(text: str) -> dict[str, Gateway]:
+    try:
+        return gateway_places([part for part in text.split(",") if part])
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
@@ -170,7 +188,12 @@ class Operator:
             else None
         )
         self.samples = BackgroundSamples(
-            self.turns.ask, Prometheus(options.urls, outbound, clock.now), outbound, clock.now, nodes
+            self.turns.ask,
+            Prometheus(options.urls, outbound, clock.now),
+            outbound,
+            clock.now,
+            nodes,
+            gateways=options.gateways,
         )
         self.shards = Shards(
             Kube.connect(timeout_seconds=4.0, connections=2, clock=clock),

@@ -6,7 +6,7 @@ upgrades at once all get their answers, and one that hangs holds up its own lane
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ import structlog
 
 from conductor.adapters.datapath import send
 from conductor.adapters.outbound import Outbound
+from conductor.api.urls import Place
 from conductor.domain.sampling import ProbeOrder
 from conductor.domain.snapshot import ProbeSample
 from conductor.runtime import metrics
@@ -86,9 +87,13 @@ class Probe:
 class Probes:
     """Thread-safe: what is ordered for whom, and what came of it so far."""
 
-    def __init__(self, outbound: Outbound, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, outbound: Outbound, now: Callable[[], datetime], gateways: Mapping[str, Place] | None = None
+    ) -> None:
+        """`gateways`: where each is reached that may be asked, by `namespace/name`."""
         self._outbound = outbound
         self._now = now
+        self._gateways = gateways or {}
         self._lock = threading.Lock()
         self._probes: dict[Key, dict[str, Probe]] = {}
         self._turns: Turns[Lane] = Turns(time.monotonic)
@@ -110,7 +115,11 @@ class Probes:
             return {target: probe.sample for target, probe in self._probes.get(key, {}).items()}
 
     def order(self, key: Key, orders: tuple[ProbeOrder, ...]) -> None:
-        """These orders and no others from now on; one that is the same goes on."""
+        """These orders and no others from now on; one that is the same goes on.
+
+        A Gateway of which nobody said how it is reached is not asked.
+        """
+        orders = tuple(placed for order in orders if (placed := self._placed(order)) is not None)
         wanted = {order.target: order for order in orders}
         with self._lock:
             probes = self._probes.get(key, {})
@@ -124,6 +133,15 @@ class Probes:
         for probe in fresh:
             for lane in range(probe.order.concurrency):
                 self._turns.ask((key, probe.order.target, lane))
+
+    def _placed(self, order: ProbeOrder) -> ProbeOrder | None:
+        if not order.gateway:
+            return order
+        place = self._gateways.get(order.gateway)
+        if place is None:
+            return None
+        requests = tuple(replace(request, port=place.port) for request in order.requests)
+        return replace(order, address=place.host, requests=requests)
 
     def _work(self) -> None:
         while (turn := self._turns.take()) is not None:

@@ -7,7 +7,7 @@ ever reads the newest sample, so that neither can hold up a rollback.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ import structlog
 from conductor.adapters.migration_progress import ask_progress
 from conductor.adapters.outbound import Outbound
 from conductor.adapters.prometheus import Prometheus
+from conductor.api.urls import Place
 from conductor.domain.sampling import Needs
 from conductor.domain.snapshot import HealthSample, ProgressSample, SilenceSample
 from conductor.observe.gather import Samples
@@ -60,11 +61,13 @@ class BackgroundSamples:
         outbound: Outbound,
         now: Callable[[], datetime],
         nodes: NodeProof | None = None,
+        *,
+        gateways: Mapping[str, Place] | None = None,
     ) -> None:
         self._wake = wake
         self._nodes = nodes
         self._prometheus = prometheus
-        self._probes = Probes(outbound, now)
+        self._probes = Probes(outbound, now, gateways)
         self._ask_progress = partial(ask_progress, outbound, now=now)
         self._lock = threading.Lock()
         self._watches: dict[Key, _Watch] = {}

@@ -35,6 +35,17 @@ def test_the_answer_that_was_asked_for() -> None:
     assert asked.requests[2].endswith('{"a": 1}')
 
 
+def test_a_gateway_is_asked_for_the_host_of_its_route_with_what_the_route_matches() -> None:
+    with server(says('{"version": "1.1.0"}')) as asked:
+        assert (
+            sent(asked, host="mc.example.org", headers=(("X-Tenant", "a"), ("User-Agent", "theirs"))) is None
+        )
+    lines = asked.requests[0].split("\r\n")
+    assert [line for line in lines if line.startswith("Host:")] == ["Host: mc.example.org"]
+    assert "X-Tenant: a" in lines
+    assert "User-Agent: maestro-conductor" in lines
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -15,7 +15,7 @@ from typing import Any
 from tests.unit.domain.invariants import Invariants
 from tests.unit.domain.machinery import Machinery, component_of, revision_of
 from tests.unit.domain.process import OperatorDiedError, Process, busy, chain_of
-from tests.unit.domain.surroundings import BEGIN, NODE, Clock, Inline, Models, node_sample
+from tests.unit.domain.surroundings import BEGIN, NODE, Clock, Inline, Models, node_sample, probe_sample
 from tests.unit.domain.telling import Log, changes
 from tests.unit.effects.memory_api import MemoryKube
 
@@ -29,7 +29,7 @@ from conductor.domain.chain import Chain
 from conductor.domain.determine import determine
 from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan, plan
-from conductor.domain.sampling import Needs, needs
+from conductor.domain.sampling import Needs, ProbeOrder, needs
 from conductor.domain.snapshot import HealthSample, ProbeSample, ProgressSample, SilenceSample, Snapshot
 from conductor.observe.gather import Samples, gather
 from conductor.observe.room import RoomReader
@@ -76,6 +76,8 @@ class Story:
         #: Requests a second that each losing pod still answers; None: Prometheus has no series of it.
         self.noise: float | None = 0.0
         self.progress: ProgressSample | None = None
+        #: Gateways that may be asked, and whether requests through them get anywhere.
+        self.gateways: dict[str, bool] = {}
         #: Nodes by what is seen through them, empty where they follow; None: they cannot be asked.
         self.nodes: dict[str, str] | None = None
         #: None: no right to read quotas and nodes, so that nothing is said about them.
@@ -353,25 +355,23 @@ class Story:
             pods = self.kube.list("Pod", NAMESPACE, f"{names.LABEL_REVISION}={wanted.silence.revision}")
             counts = {pod["metadata"]["name"]: self.noise for pod in pods or self.machinery.unlabelled_pods()}
             silence = SilenceSample(wanted.silence.revision, now, counts)
-        self._probes = {order.target: self._probe(order.target, order.since, now) for order in wanted.probes}
+        orders = [order for order in wanted.probes if not order.gateway or order.gateway in self.gateways]
+        former = self._probes.get
+        self._probes = {
+            o.target: probe_sample(former(o.target), o, now, right=self._right(o)) for o in orders
+        }
         asked, told = wanted.progress, self.progress
         progress = replace(told, job=asked.job, at=now) if asked and told else None
         return Samples(health, silence, self._probes, node_sample(self.nodes, wanted.nodes, now), progress)
 
-    def _probe(self, target: str, since: datetime, now: datetime) -> ProbeSample:
-        former = self._probes.get(target)
-        if former is None or former.since != since:
-            former = ProbeSample(target, now, since)
-        goal = self.version(self.status.upgrade.to_revision) if self.status.upgrade else "nothing"
-        right = self.serving(target) == {goal} and goal not in self.wrong_answers
-        return replace(
-            former,
-            at=now,
-            sent=former.sent + 5,
-            failed=former.failed + (0 if right else 5),
-            matched_in_a_row=former.matched_in_a_row + 5 if right else 0,
-            last_failure=former.last_failure if right else "answered with another version",
-        )
+    def _right(self, order: ProbeOrder) -> bool:
+        """Whether our own requests are answered as they should be now."""
+        goal = order.requests[0].version
+        if not order.gateway:
+            return self.serving(order.target) == {goal} and goal not in self.wrong_answers
+        route = self.kube.get("HTTPRoute", NAMESPACE, order.target.split()[1])
+        seen = self.machinery.led(route) if route and self.gateways[order.gateway] else {}
+        return {self.version(hash_) for hash_ in seen} == {goal}
 
 
 _CHECKPOINTS: dict[str, Story] = {}

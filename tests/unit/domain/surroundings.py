@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from conductor.adapters.kube import ApiError
-from conductor.domain.snapshot import NodeSample, NodeState
+from conductor.domain.sampling import ProbeOrder
+from conductor.domain.snapshot import NodeSample, NodeState, ProbeSample
 from conductor.observe.parsed import Parsed
 
 BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -65,3 +67,17 @@ def node_sample(seen: Mapping[str, str] | None, question: str, now: datetime) ->
         return None
     states = tuple(NodeState(name, not strange, strange) for name, strange in seen.items())
     return NodeSample(question, now, usable=True, nodes=states if question else ())
+
+
+def probe_sample(former: ProbeSample | None, order: ProbeOrder, now: datetime, *, right: bool) -> ProbeSample:
+    """What became of an order, given what became of it before, and whether its answers are right now."""
+    if former is None or former.since != order.since:
+        former = ProbeSample(order.target, now, order.since)
+    return replace(
+        former,
+        at=now,
+        sent=former.sent + 5,
+        failed=former.failed + (0 if right else 5),
+        matched_in_a_row=former.matched_in_a_row + 5 if right else 0,
+        last_failure=former.last_failure if right else "answered with another version",
+    )

@@ -81,6 +81,21 @@ def test_only_gateways_that_the_route_names_have_a_say() -> None:
     assert (found.gateways, found.parents) == (("edge",), ())
 
 
+def test_gateways_are_known_by_their_namespace_and_users_by_their_hosts() -> None:
+    item = http_route()
+    item["metadata"] |= {"resourceVersion": "7", "namespace": "prod"}
+    item["spec"]["parentRefs"] = [{"name": "edge"}, {"name": "edge", "namespace": "infra"}]
+    found = read.route(item)
+    assert (found.parent_keys, found.hostnames) == (("prod/edge", "infra/edge"), ("mc.example.org",))
+
+
+def test_what_a_gateway_dropped_of_a_route_that_it_took_in() -> None:
+    dropped = condition("PartiallyInvalid", reason="UnsupportedValue", message="Dropped Rule 2")
+    found = parent(condition("Accepted"), condition("ResolvedRefs"), dropped)
+    assert (found.accepted, found.dropped) == (True, "UnsupportedValue: Dropped Rule 2")
+    assert parent(condition("Accepted"), condition("PartiallyInvalid", "False")).dropped == ""
+
+
 def test_a_rule_without_backends_and_a_route_without_rules() -> None:
     item = http_route()
     item["metadata"]["resourceVersion"] = "7"

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +11,7 @@ import pytest
 
 from conductor.adapters.clock import wall_clock
 from conductor.adapters.outbound import Outbound
+from conductor.api.urls import Place
 from conductor.domain.sampling import ProbeOrder, Request
 from conductor.runtime import probes as probes_module
 from conductor.runtime.probes import Probes
@@ -110,6 +112,28 @@ def test_what_is_ordered_otherwise_begins_anew_and_the_same_goes_on(probes: Prob
     assert set(probes.newest(key)) == {"/b"}
     probes.order(key, ())
     assert probes.newest(key) == {}
+
+
+def test_a_gateway_is_asked_where_the_administrator_said_and_no_other_is(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers
+) -> None:
+    """Not even one that says itself where it is: nothing of a Gateway is read."""
+    monkeypatch.setattr(probes_module, "_THREADS", THREADS)
+    named = {"infra/edge": Place("127.0.0.1", answers.server.server_port)}
+    probes = Probes(_Anywhere(), wall_clock, named)
+    probes.start()
+    there, elsewhere = answers.order("/there"), answers.order("/elsewhere")
+    nowhere = replace(there, address="", requests=(replace(there.requests[0], port=0),), gateway="infra/edge")
+    try:
+        probes.order(("prod", "mc"), (nowhere, replace(elsewhere, gateway="prod/own")))
+        assert answers.until(5, "/there")
+        assert set(probes.newest(("prod", "mc"))) == {"/there"}
+        sent = probes.newest(("prod", "mc"))["/there"].sent
+        probes.order(("prod", "mc"), (nowhere,))
+        assert probes.newest(("prod", "mc"))["/there"].sent >= sent, "the same order goes on"
+        assert answers.counts["/elsewhere"] == 0
+    finally:
+        probes.close()
 
 
 def test_past_its_budget_an_order_keeps_to_its_rate(probes: Probes, answers: Answers) -> None:

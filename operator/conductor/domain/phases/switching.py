@@ -1,6 +1,6 @@
 """Switching: all components to the candidate as one effect, then the proof that traffic went there."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from conductor.api.reasons import Reason
@@ -16,6 +16,7 @@ from conductor.domain.routing import PROOF_PATIENCE, PROOF_POLL, data_path_gap, 
 from conductor.domain.signals import trouble
 from conductor.domain.situation import Acting, Advancing, Failing, Situation, Waiting
 from conductor.domain.traffic.choice import lead_all, traffic_of
+from conductor.domain.traffic.data_plane import gateway_gap
 from conductor.domain.traffic.strict import behind_gap
 from conductor.domain.versioned import publish
 
@@ -47,7 +48,7 @@ def switching(context: Context) -> Situation:
             Phase.SWITCHING, Reason.PROVING_ROUTING, f"all Services select {to.version} already", there
         )
     since = upgrade.switched_at
-    gap = traffic_of(s).routing_gap(to) or data_path_gap(s, to, since)
+    gap = _unproven(context, since)
     if gap is not None:
         if s.now - since > PROOF_PATIENCE:
             unproven = (
@@ -62,6 +63,15 @@ def switching(context: Context) -> Situation:
     if (publish := publish_colour(context, str(upgrade.to_colour))) is not None:
         return publish
     return Advancing(Phase.SOAKING, Reason.SOAKING, f"all traffic is on {to.version}")
+
+
+def _unproven(context: Context, since: datetime) -> str | None:
+    """What objects show, then what answers; through Gateways where the former version answered there."""
+    s, to = context.s, context.to
+    gap = traffic_of(s).routing_gap(to) or data_path_gap(s, to, since)
+    if gap is not None or context.from_ is None:
+        return gap
+    return gateway_gap(s, context.from_, to, context.upgrade.gateways, since)
 
 
 def _led(context: Context) -> Situation | None:

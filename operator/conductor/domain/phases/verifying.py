@@ -2,7 +2,7 @@
 
 from conductor.api.names import preview_name
 from conductor.api.reasons import Reason
-from conductor.api.status import Outcome, Phase, Verdict
+from conductor.api.status import Outcome, Phase, Verdict, VerdictStatus
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval_wait, explain, ramps
 from conductor.domain.phases.previewing import previewing
@@ -10,6 +10,7 @@ from conductor.domain.pods import not_ready
 from conductor.domain.routing import services_of
 from conductor.domain.signals import trouble
 from conductor.domain.situation import Advancing, Failing, Situation, Waiting
+from conductor.domain.traffic.data_plane import Asked, asked
 from conductor.domain.verdicts import required_requests
 
 
@@ -58,10 +59,28 @@ def verifying(context: Context) -> Situation:
             )
         reason = Reason.WAITING_FOR_PODS if short else Reason.VERIFYING
         return Waiting(reason, gap, context.upgrade.deadline, changes=seen)
+    return _proven(context, verdict)
+
+
+def _proven(context: Context, verdict: VerdictStatus) -> Situation:
+    """The candidate may have users; what is left is what a person has to say, and whether Gateways can be asked."""
+    s, upgrade, from_, seen = context.s, context.upgrade, context.from_, {"last_verdict": verdict}
+    met = asked(s, from_, context.to, upgrade.phase_started_at) if from_ is not None else Asked()
+    if met.open and not context.past(upgrade.deadline):
+        return Waiting(
+            Reason.VERIFYING, f"no answer through {met.open[0]} yet", upgrade.deadline, changes=seen
+        )
     if context.spec.approval.before_switch and not context.approved("switch"):
         return approval_wait(context, "switch")
     following = Phase.RAMPING if ramps(context) else Phase.SWITCHING
-    return Advancing(following, Reason.STARTED, verdict.message, seen)
+    ways = seen | {"gateways": met.answered}
+    if not met.silent:
+        return Advancing(following, Reason.STARTED, verdict.message, ways)
+    unasked = (
+        f"{verdict.message}; {upgrade.from_} never answered through {met.silent[0]}, so that the switch is proven "
+        "there by the route's status alone: see gatewayAPI.addresses of the operator's chart"
+    )
+    return Advancing(following, Reason.GATEWAY_NOT_ASKED, unasked, ways)
 
 
 def _answers_fail(context: Context) -> Failing | None:
