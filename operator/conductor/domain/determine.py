@@ -291,10 +291,9 @@ def _something_new(s: Snapshot, active: Revision | None, wanted: str, version: s
         last = s.status.last_upgrade
         why = f"{last.reason}: {last.message}" if last else "it failed"
         retry = f"{names.ANNOTATION_RETRY}={last.id}" if last else names.ANNOTATION_RETRY
+        mend = "" if retry in why else f"; change what runs, or mend that and annotate {retry}"
         return Waiting(
-            Reason.ROLLED_BACK,
-            f"version {version} is not tried again ({why}); change what runs, or mend that and annotate {retry}",
-            stalled=True,
+            Reason.ROLLED_BACK, f"version {version} is not tried again ({why}){mend}", stalled=True
         )
     if s.spec is not None and s.spec.paused:
         return Waiting(Reason.PAUSED, "spec.paused is true; set it to false to start the upgrade")

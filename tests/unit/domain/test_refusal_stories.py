@@ -315,6 +315,26 @@ def test_a_candidate_that_only_half_fits_is_not_begun() -> None:
     assert Phase.BRINGING_UP not in story.phases[story.phases.index(Phase.PREFLIGHT) :]
 
 
+def test_room_that_comes_later_is_looked_for_on_a_persons_word_and_they_are_told_so() -> None:
+    story = try_upgrade(with_room(installed(spec("1.0.0")), cpu="1"), asking("1.1.0", "400m"))
+    last = story.status.last_upgrade
+    assert last is not None
+    word = f"{names.ANNOTATION_RETRY}={last.id}"
+    said = (
+        f"nothing looks for room again by itself: once there is some, annotate {word}, or change the template"
+    )
+    [event] = [item for item in story.kube.list("Event", NAMESPACE) if item["reason"] == Reason.NO_ROOM]
+    assert said in event["note"]
+    assert said in story.status.message
+    assert story.status.message.count(word) == 1
+
+    story.kube.edit("Node", "", "one", {"status": {"allocatable": {"cpu": "64"}}})
+    story.long_after(10)
+    assert story.status.active_version == "1.0.0"
+    story.annotate(names.ANNOTATION_RETRY, last.id)
+    assert story.settled().status.active_version == "1.1.0"
+
+
 def test_nodes_that_come_on_demand_are_not_counted() -> None:
     story = with_room(installed(spec("1.0.0")), cpu="1")
     story.apply(asking("1.1.0", "400m", nodes="OnDemand"))

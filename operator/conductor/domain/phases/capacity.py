@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.sizing import SurgeNodes
 from conductor.api.spec import Handover
@@ -39,7 +40,11 @@ def room_for_all(context: Context) -> Failing | Waiting | None:
     if lack.passing and s.now < deadline:
         said = f"held for a while, by pods on their way out or by other upgrades: {lack.says}"
         return Waiting(Reason.WAITING_FOR_ROOM, said, min(s.now + _POLL, deadline))
-    return Failing(Reason.NO_ROOM, lack.says, Outcome.REFUSED)
+    word = f"{names.ANNOTATION_RETRY}={context.upgrade.id}"
+    said = (
+        f"nothing looks for room again by itself: once there is some, annotate {word}, or change the template"
+    )
+    return Failing(Reason.NO_ROOM, f"{lack.says}; {said}", Outcome.REFUSED)
 
 
 def _needs(context: Context) -> list[Need]:
