@@ -37,6 +37,8 @@ ANNOTATION_SHARDS = f"{GROUP}/shards"
 ANNOTATION_MEMBERS = f"{GROUP}/members"
 #: On a Deployment that a user made and that a release took over; also how it is told from those that we made.
 ANNOTATION_ADOPTED = f"{GROUP}/adopted"
+#: On Services that we made: what was adopted is not ours to delete.
+ANNOTATION_CREATED = f"{GROUP}/created"
 #: Kubernetes' own, on every pod of a Deployment: which of its ReplicaSets made it.
 LABEL_POD_TEMPLATE_HASH = "pod-template-hash"
 

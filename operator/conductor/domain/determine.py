@@ -42,7 +42,7 @@ from conductor.domain.phases.surge import held as size_held
 from conductor.domain.phases.switching import switching
 from conductor.domain.phases.verifying import verifying
 from conductor.domain.pods import lost_readiness
-from conductor.domain.prune import superfluous
+from conductor.domain.prune import left_behind
 from conductor.domain.repair import BEFORE_SWITCH, former_lost, repair, repair_in_upgrade
 from conductor.domain.revision import Revision
 from conductor.domain.routing import endpoints_gap
@@ -61,7 +61,7 @@ from conductor.domain.situation import (
 from conductor.domain.snapshot import Snapshot, policy
 from conductor.domain.standing import standing
 from conductor.domain.traffic.choice import owners_routes, traffic_of
-from conductor.domain.versioned import delete, publish
+from conductor.domain.versioned import publish
 
 PHASES: dict[Phase, Callable[[Context], Situation]] = {
     Phase.BOOTSTRAPPING: preflight,
@@ -259,8 +259,8 @@ def _steady(s: Snapshot) -> Situation:
     if not s.spec.paused and (asked := _left_and_asked_for(s, wanted, version)) is not None:
         return asked
     if active is not None and wanted == active.hash:
-        if objects := superfluous(s):
-            return Acting(delete(s, objects), Reason.CLEANING_UP, "removing what former upgrades left")
+        if (left := left_behind(s, active)) is not None:
+            return left
         still = at_rest(s) or backout_at_rest(s) or Waiting(Reason.STABLE, f"{active.version} serves")
         return _unserved(s, active) or still
     return _something_new(s, active, wanted, version)

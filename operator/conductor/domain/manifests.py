@@ -97,7 +97,7 @@ def serving_service(
     manifest = preview_service(s, revision, component, service)
     manifest["metadata"]["name"] = service.name
     manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_SERVING
-    manifest["metadata"]["annotations"] = {names.ANNOTATION_EPOCH: str(s.epoch)}
+    manifest["metadata"]["annotations"] = _ours(s)
     return manifest
 
 
@@ -108,8 +108,12 @@ def colour_service(
     manifest = preview_service(s, revision, component, service)
     manifest["metadata"]["name"] = names.colour_service_name(service.name, colour)
     manifest["metadata"]["labels"][names.LABEL_ROLE] = names.ROLE_COLOUR
-    manifest["metadata"]["annotations"] = {names.ANNOTATION_EPOCH: str(s.epoch)}
+    manifest["metadata"]["annotations"] = _ours(s)
     return manifest
+
+
+def _ours(s: Snapshot) -> dict[str, str]:
+    return {names.ANNOTATION_EPOCH: str(s.epoch), names.ANNOTATION_CREATED: "true"}
 
 
 def migration_digest(migrations: Migrations, run: Run, verb: str, logins: LoginPair | None = None) -> str:

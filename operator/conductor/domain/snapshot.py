@@ -100,6 +100,8 @@ class ServiceState:
     cluster_ip: str = ""
     role: str = ""
     managers: tuple[str, ...] = ()
+    #: We made it, and did not take it over from its owner.
+    created: bool = False
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ def service(obj: Object) -> ServiceState:
         cluster_ip=spec.get("clusterIP", "") if spec.get("clusterIP") != "None" else "",
         role=label.get(names.LABEL_ROLE, ""),
         managers=tuple(sorted(managers)),
+        created=names.ANNOTATION_CREATED in (metadata.get("annotations") or {}),
     )
 
 

@@ -16,6 +16,7 @@ from conductor.domain.chain import Chain
 from conductor.domain.effects import CreateObject, DeleteObjects, DeletePods, ScaleDeployment, SwitchServices
 from conductor.domain.plan import Plan
 from conductor.domain.pods import lost_readiness
+from conductor.domain.routing import services_of
 from conductor.domain.semver import older
 from conductor.domain.snapshot import Snapshot
 
@@ -109,6 +110,8 @@ class Invariants:
         if s.spec is not None and s.spec.deletion_policy is DeletionPolicy.DELETE and s.deleting:
             return
         for service, before in self._serving.items():
+            if not _has(s, decided.status.active_revision, service):
+                continue
             found = self._kube.get("Service", self._namespace, service)
             left = len(self._machinery.selected(found)) if found else 0
             lost = f"{decided.effect} took the last ready pod from Service {service}"
@@ -185,7 +188,8 @@ class Invariants:
         if after is Phase.SOAKING and before is not after:
             assert upgrade is not None
             for service in self._kube.list("Service", self._namespace):
-                if service["metadata"]["name"] in self._serving:
+                name = service["metadata"]["name"]
+                if name in self._serving and _has(s, upgrade.to_revision, name):
                     revisions = {revision_of(pod) for pod in self._machinery.selected(service)}
                     assert revisions == {upgrade.to_revision}, f"users are on {revisions}"
         if _is_job(decided, "contract"):
@@ -236,6 +240,12 @@ class Invariants:
         for kind in ("Deployment", "Service", "ConfigMap", "ControllerRevision", "Job"):
             for item in self._kube.list(kind, self._namespace):
                 assert "ownerReferences" not in item["metadata"]
+
+
+def _has(s: Snapshot, revision: str, service: str) -> bool:
+    """Whether that version has that Service; what only one before it had is deserted with it."""
+    known = s.revisions.get(revision)
+    return known is None or any(declared.name == service for _, declared in services_of(known))
 
 
 def _keeps_receipts(write: Write) -> bool:
