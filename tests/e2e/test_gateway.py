@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness import gateway, operator_install, podinfo
+from harness import gateway, operator_install, pairs, podinfo
 from harness.kube import Kube
 from harness.load_run import LoadRun
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT, LoadSummary
@@ -278,6 +278,40 @@ def test_a_gateway_that_is_not_reached_from_here_is_told_and_keeps_nobody_from_u
     finally:
         install(kube, gateway.url(""))
     wait_backends(settled, {NAME: 1})
+
+
+def test_no_transaction_meets_two_versions_where_a_route_is_the_edge(
+    kube: Kube, test_namespace: str, record_property: Callable[[str, object], None]
+) -> None:
+    """`consistency: Strict`: a share, the switch and a rollback are one write of the route."""
+    release = Release(kube, test_namespace, pairs.NAME)
+
+    def asked_for(version: str) -> dict[str, Any]:
+        options = PodinfoOptions(replicas=2, soak=LONG, window="10s")
+        spec = pairs.release_spec(version, options, strict=True, route=pairs.FRONT)
+        return changed(spec, traffic__ramp=[{"weight": 40, "hold": "5s"}])
+
+    release.apply(asked_for(OLD_VERSION))
+    release.wait_settled(OLD_VERSION, deadline_seconds=PATIENCE_SECONDS)
+    kube.apply(gateway.http_route(test_namespace, pairs.FRONT, host=host_of(release)), manager="helm")
+    gateway.wait_accepted(kube, test_namespace, pairs.FRONT)
+    plan = pairs.load_plan(
+        test_namespace, url=gateway.url("/echo"), host=host_of(release), **podinfo.SPARING_USERS
+    )
+    with LoadRun(kube, plan, name="routed-pair-users") as users:
+        release.apply(asked_for(NEW_VERSION))
+        release.wait_phase("Ramping", deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(pairs.both(NEW_VERSION), deadline_seconds=30)
+        release.wait_shed(deadline_seconds=PATIENCE_SECONDS)
+        met = users.wait_version(pairs.both(NEW_VERSION), deadline_seconds=20, only=True)
+        users.wait_requests(met.requests + 5 * podinfo.SPARING_USERS["rate"], deadline_seconds=30)
+        release.command("rollback")
+        release.wait_upgrade(NEW_VERSION, outcomes=("RolledBack",), deadline_seconds=PATIENCE_SECONDS)
+        users.wait_version(pairs.both(OLD_VERSION), deadline_seconds=20, only=True)
+        summary = users.stop()
+    assert_nobody_lost_anything(summary, pairs.both(OLD_VERSION), pairs.both(NEW_VERSION))
+    record_property("transactions", {pair: report.answers for pair, report in summary.versions.items()})
+    assert pairs.mixed(summary).count == 0
 
 
 def test_what_cannot_be_led_is_refused_by_name(settled: Release) -> None:

@@ -38,8 +38,11 @@ class Mixed:
         return (self.last - self.first).total_seconds() if self.first and self.last else 0.0
 
 
-def release_spec(version: str, options: PodinfoOptions, *, strict: bool) -> dict[str, Any]:
-    """The whole `spec`; not `strict`: the front calls the back by its plain Service, as most would."""
+def release_spec(version: str, options: PodinfoOptions, *, strict: bool, route: str = "") -> dict[str, Any]:
+    """The whole `spec`; not `strict`: the front calls the back by its plain Service, as most would.
+
+    `route`: the HTTPRoute that is the edge, where the Service of the front is not.
+    """
     spec = podinfo.release_spec(version, options)
     [back] = spec["components"]
     front = copy.deepcopy(back)
@@ -52,7 +55,8 @@ def release_spec(version: str, options: PodinfoOptions, *, strict: bool) -> dict
         field = {"fieldRef": {"fieldPath": f"metadata.labels['{names.LABEL_COLOUR}']"}}
         container["env"] = [{"name": "COLOUR", "valueFrom": field}]
         called = f"{BACK}-$(COLOUR)"
-        spec["traffic"] |= {"consistency": "Strict", "edge": FRONT}
+        edge = {"provider": "GatewayAPI", "routes": [{"name": route}]} if route else {"edge": FRONT}
+        spec["traffic"] |= {"consistency": "Strict", **edge}
     container["args"] += [f"--backend-url=http://{called}/headers", f"--ui-color={version}"]
     spec["components"] = [front, back]
     spec["traffic"]["switchHealth"]["missRate"] = _MISS_RATE
