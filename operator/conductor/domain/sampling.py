@@ -265,7 +265,7 @@ def _gateway_orders(s: Snapshot, from_: Revision, to: Revision) -> Iterator[Prob
             ),
             # The version that serves has users to answer: it is asked until it did, and then now and then.
             budget=40 if switched else 1,
-            rate=0.2,
+            rate=20.0 if switched else 0.2,
             concurrency=4 if switched else 1,
             gateway=path.gateway,
         )

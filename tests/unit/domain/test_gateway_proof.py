@@ -156,6 +156,9 @@ def test_until_the_switch_the_version_that_serves_is_asked_for_now_and_then_and_
     story.until(Phase.SWITCHING).until(lambda: story.upgrade.switched_at is not None)
     [after] = orders(story)
     assert after.requests[0].version == "1.1.0"
+    assert after.rate * 30 > 10 * after.concurrency, (
+        "a proof has to come within its minute, whatever came before"
+    )
     assert after.since == story.upgrade.switched_at
 
 

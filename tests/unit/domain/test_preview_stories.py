@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 
 import pytest
-from tests.unit.domain.plane import Json, by_route, http_route, migrations
+from tests.unit.domain.plane import Json, api_component, by_route, gateway_component, http_route, migrations
 from tests.unit.domain.rollouts.by_route import (
     STEPS,
     behind_a_route,
@@ -20,10 +20,17 @@ from tests.unit.effects.memory_api import managed
 
 from conductor.adapters.kube import ApiError, ConflictError, Object
 from conductor.api import names
+from conductor.api.parse import parse_spec
 from conductor.api.reasons import Reason
-from conductor.api.status import Outcome, Phase
+from conductor.api.spec import ReleaseSpec
+from conductor.api.status import Phase
+from conductor.api.traffic import Preview
 from conductor.domain.determine import determine
 from conductor.domain.plan import plan
+from conductor.domain.revision import Revision
+from conductor.domain.traffic import patches
+from conductor.domain.traffic.backends import Backends
+from conductor.domain.traffic.previews import mark_of
 from conductor.effects.make import make
 
 pytestmark = pytest.mark.story
@@ -118,6 +125,21 @@ def test_no_rule_of_the_owner_changes_its_place_or_a_word() -> None:
     ]
 
 
+def test_a_rule_of_a_component_that_only_the_candidate_has_is_not_copied() -> None:
+    """No Service of its colour is there before the switch, and a Gateway may drop a route for a backend it lacks."""
+    story = behind_a_route()
+    story.kube.put("HTTPRoute", NAMESPACE, http_route("mc", "mc-api", "mc-gateway"))
+    s = story.observe()
+    assert s.active is not None
+    newer = parse_spec(
+        previewing("1.1.0", components=[api_component("1.1.0", 2), gateway_component("1.1.0")])
+    )
+    assert isinstance(newer, ReleaseSpec)
+    mark, to = mark_of(Preview.model_validate(HEADER)), Revision(hash="newer", spec=newer)
+    [patch] = patches.previewing(Backends(s, ("mc",)), mark, s.active, to)
+    assert [rule["backendRefs"][0]["name"] for rule in patch.appended] == ["mc-api-blue"]
+
+
 def test_it_is_there_in_the_ramp_gone_with_the_switch_and_the_route_is_given_back() -> None:
     story = behind_a_route()
     before = copy.deepcopy(route(story)["spec"])
@@ -179,75 +201,7 @@ def test_what_was_written_by_a_preview_keeps_the_expanded_schema() -> None:
     assert f"{Reason.EXPANDED_KEPT}: 1.1.0 may have written" in last.message
 
 
-# what is refused, and what is left out
-
-
-def _many_rules(count: int) -> Object:
-    return http_route("mc", *["mc-api"] * count)
-
-
-def _marked(name: str) -> Object:
-    item = http_route("mc")
-    item["spec"]["rules"][0]["matches"][0]["headers"] = [{"name": name, "value": "x"}]
-    return item
-
-
-def _headers() -> Object:
-    item = http_route("mc")
-    many = [{"name": f"X-{number}", "value": "x"} for number in range(16)]
-    item["spec"]["rules"][0]["matches"][0]["headers"] = many
-    return item
-
-
-def _matches() -> Object:
-    item = http_route("mc", "mc-api", "mc-api")
-    for rule in item["spec"]["rules"]:
-        rule["matches"] = [{"path": {"type": "Exact", "value": f"/{number}"}} for number in range(33)]
-    return item
-
-
-@pytest.mark.parametrize(
-    ("item", "preview", "said"),
-    [
-        (
-            _many_rules(9),
-            HEADER,
-            "HTTPRoute mc has 9 rules, and for previews by header X-Preview: candidate 9 more would stand there: 18, "
-            "and a route holds 16; put rules",
-        ),
-        (
-            _marked("x-preview"),
-            HEADER,
-            "rules[0].matches[0].headers has X-Preview already, and a match holds",
-        ),
-        (_marked("Cookie"), COOKIE, "rules[0].matches[0].headers has Cookie already"),
-        (_headers(), HEADER, "rules[0].matches[0].headers: 16 are as many as there can be"),
-        (
-            _matches(),
-            HEADER,
-            "HTTPRoute mc has 66 matches, and for previews by header X-Preview: candidate 66 more",
-        ),
-    ],
-    ids=["rules", "header", "cookie", "headers", "matches"],
-)
-def test_what_a_route_cannot_hold_is_refused_before_anything_runs(
-    item: Object, preview: Json, said: str
-) -> None:
-    story = behind_a_route()
-    story.kube.put("HTTPRoute", NAMESPACE, item)
-    story.apply(previewing("1.1.0", preview))
-    story.settled()
-    last = story.status.last_upgrade
-    assert last is not None
-    assert (last.outcome, last.reason) == (Outcome.REFUSED, Reason.ROUTE_UNUSABLE)
-    assert last.message.startswith("spec.traffic.routes[0].name: HTTPRoute mc")
-    assert said in last.message
-
-
-def test_as_many_rules_as_a_route_can_hold_are_no_hindrance() -> None:
-    story = waiting(item=_many_rules(8))
-    assert len(rules(story)) == 16
-    goes_on(story)
+# what is left out
 
 
 def test_a_gateway_that_does_not_know_it_is_named_and_the_upgrade_goes_on_without() -> None:

@@ -57,6 +57,10 @@ class Backends:
         services = {service.name for revision in revisions for _, service in services_of(revision)}
         return own_backends(sorted(services))
 
+    def shared(self, from_: Revision, to: Revision) -> dict[str, Own]:
+        """The same of Services that both versions have: only these have one of their own for each colour."""
+        return own_backends(sorted(self.everything_on(from_, to)))
+
     def routes(self) -> Iterator[RouteState]:
         """Routes that are there."""
         return (self.s.routes[name] for name in self.names if name in self.s.routes)

@@ -8,6 +8,7 @@ from here keeps nobody from upgrading, and proves nothing.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from conductor.api.spec import HttpCheck
@@ -16,6 +17,8 @@ from conductor.domain.routing import PROOF_ANSWERS
 from conductor.domain.snapshot import ProbeSample, RouteState, Snapshot, policy
 from conductor.domain.traffic.backends import Backends
 
+#: Ways that are asked at most; more are proven by the route's status alone.
+_MOST_WAYS = 64
 _REWRITES = frozenset({"URLRewrite", "RequestRedirect"})
 #: In place of the `*` of a hostname.
 _SOME_HOST = "maestro-conductor"
@@ -52,12 +55,13 @@ def paths(s: Snapshot, from_: Revision, to: Revision) -> tuple[Path, ...]:
         for check in policy(s, to).verification.http
         if check.method != "POST" and (check.version_header or check.version_json)
     ]
-    return tuple(
+    found = (
         Path(route.name, gateway, requests)
         for route in backends.routes()
         if (requests := tuple(_requests(backends, route, checks, from_, to)))
         for gateway in sorted(set(route.parent_keys))
     )
+    return tuple(islice(found, _MOST_WAYS))
 
 
 def _requests(

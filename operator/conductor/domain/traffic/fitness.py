@@ -40,7 +40,7 @@ def _findings(backends: Backends, from_: Revision, to: Revision) -> Iterator[str
         if (route := s.routes.get(name)) is not None:
             yield from _in_route(backends, route, field, from_, to)
             if preview is not None:
-                yield from misfit(route, backends.known(from_, to), s.namespace, mark_of(preview), field)
+                yield from misfit(route, backends.shared(from_, to), s.namespace, mark_of(preview), field)
     yield from _taken_names(backends, from_, to)
 
 

@@ -160,7 +160,7 @@ class GatewayTraffic:
         backends, mark = self._backends, mark_of(preview)
         if (refused := backends.preview_refusal()) is not None:
             return f"{refused}; a Gateway need not know regular expressions, by which cookies are found: mark by header"
-        known = backends.known(from_, to)
+        known = backends.shared(from_, to)
         found = (
             misfit(route, known, self.s.namespace, mark, f"HTTPRoute {route.name}")
             for route in backends.routes()
@@ -171,7 +171,7 @@ class GatewayTraffic:
         if (mended := self._mended(from_, to)) is not None:
             return mended
         backends, mark = self._backends, mark_of(preview)
-        routes = previewing(backends, mark, backends.colour(to), from_, to)
+        routes = previewing(backends, mark, from_, to)
         if not routes or self.hindrance() is not None or self._unready(from_, to) is not None:
             return None
         return Acting(

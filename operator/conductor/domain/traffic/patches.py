@@ -48,11 +48,9 @@ def weighing(
     return tuple(patches)
 
 
-def previewing(
-    backends: Backends, mark: Mark, colour: Colour, *revisions: Revision
-) -> tuple[RoutePatch, ...]:
-    """Routes on which requests with that mark are to be led to that colour; none that lead them there already."""
-    s, known = backends.s, backends.known(*revisions)
+def previewing(backends: Backends, mark: Mark, from_: Revision, to: Revision) -> tuple[RoutePatch, ...]:
+    """Routes on which requests with that mark are to be led to `to`; none that lead them there already."""
+    s, known, colour = backends.s, backends.shared(from_, to), backends.colour(to)
     patches = []
     for route in backends.routes():
         rules = preview_rules(route.rules, known, s.namespace, mark, colour)
