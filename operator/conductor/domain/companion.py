@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from conductor.api import names
@@ -17,6 +17,8 @@ KINDS = (AUTOSCALER, BUDGET)
 FIELDS: Mapping[str, str] = {AUTOSCALER: "autoscaling", BUDGET: "disruptionBudget"}
 _API_VERSIONS: Mapping[str, str] = {AUTOSCALER: "autoscaling/v2", BUDGET: "policy/v1"}
 
+#: The most that the API server takes.
+_UNBOUNDED = 2**31 - 1
 #: The part of such an object's spec that somebody asked for; where it leads is ours to say.
 Asked = Mapping[str, Any]
 
@@ -34,6 +36,7 @@ class Companion:
     resource_version: str
     epoch: int = -1
     desired: int = 0
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,21 @@ def _budget(given: DisruptionBudget) -> Asked:
     return given.model_dump(by_alias=True, exclude_none=True)
 
 
+def inert(kind: str, asked: Asked) -> Asked:
+    """What does nothing, for as long as it stands alone: no fence holds a creation that comes too late."""
+    if kind == BUDGET:
+        return {"maxUnavailable": "100%"}
+    still = {"scaleUp": {"selectPolicy": "Disabled"}, "scaleDown": {"selectPolicy": "Disabled"}}
+    # An autoscaler keeps its bounds whatever its policies say.
+    return {**asked, "minReplicas": 1, "maxReplicas": _UNBOUNDED, "behavior": still}
+
+
 def manifest(
-    kind: str, deployment: Mapping[str, Any], asked: Asked, held: Asked, resource_version: str | None = None
+    kind: str, deployment: Mapping[str, Any], asked: Asked, held: Asked, epoch: int
 ) -> dict[str, Any]:
     """The object beside that Deployment, of which name, namespace, labels and selector are taken.
 
-    `held`: what it is held at, which is what is asked for but in an upgrade.
+    `held`: what it is held at, which is what is asked for but in an upgrade. `epoch`: of the leader that writes it.
     """
     metadata = deployment["metadata"]
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": metadata["name"]}
@@ -101,8 +113,8 @@ def manifest(
             "annotations": {
                 names.ANNOTATION_ASKED: _text(asked),
                 names.ANNOTATION_DIGEST: _digest(asked, spec),
+                names.ANNOTATION_EPOCH: str(epoch),
             },
-            **({"resourceVersion": resource_version} if resource_version else {}),
         },
         "spec": spec,
     }

@@ -41,6 +41,22 @@ class CreateObject(Effect):
 
 
 @dataclass(frozen=True)
+class RewriteObject(Effect):
+    """Give an object that we own another spec, and our annotations, valid only against `resource_version`.
+
+    `former`: its spec as it was read.
+    """
+
+    manifest: dict[str, Any]
+    resource_version: str
+    former: Mapping[str, Any]
+
+    @property
+    def subject(self) -> str:
+        return f"{self.manifest['kind']}/{self.manifest['metadata']['name']}"
+
+
+@dataclass(frozen=True)
 class PinConfigMap(Effect):
     """Copy a user's ConfigMap as it is now to a revision's own immutable one."""
 

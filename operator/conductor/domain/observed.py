@@ -129,6 +129,7 @@ def _pairs(subject: str) -> list[tuple[str, str]]:
 _SHOWN: Mapping[str, Callable[[Snapshot, str], bool]] = {
     "ApplyObject": _created,
     "CreateObject": _created,
+    "RewriteObject": _created,
     "PinConfigMap": _created,
     "DeleteObjects": _deleted,
     "ScaleDeployment": _scaled,

@@ -14,12 +14,14 @@ from conductor.effects.delete_pods import delete_pods
 from conductor.effects.pin_config_map import pin_config_map
 from conductor.effects.publish_colour import publish_colour
 from conductor.effects.release_finalizer import release_finalizer
+from conductor.effects.rewrite_object import rewrite_object
 from conductor.effects.scale_deployment import scale_deployment
 from conductor.effects.set_serving import set_serving
 from conductor.effects.switch_services import switch_services
 
 _MADE: Mapping[type[effects.Effect], Callable[[Kube, str, Any], None]] = {
     effects.CreateObject: create_object,
+    effects.RewriteObject: rewrite_object,
     effects.PinConfigMap: pin_config_map,
     effects.ScaleDeployment: scale_deployment,
     effects.DeleteObjects: delete_objects,

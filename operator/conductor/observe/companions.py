@@ -71,7 +71,7 @@ def rejected(kube: Kube, namespace: str, release: str, candidate: Revision) -> l
             )
             deployment["metadata"]["name"] += "-dry"
             try:
-                kube.apply(manifest(kind, deployment, asked, asked), dry_run=True)
+                kube.apply(manifest(kind, deployment, asked, asked, epoch=0), dry_run=True)
             except ApiError as error:
                 if error.status == 0:
                     raise
@@ -102,6 +102,7 @@ def _companion(kind: str, obj: Mapping[str, Any]) -> Companion:
         resource_version=metadata["resourceVersion"],
         epoch=epoch(obj),
         desired=(obj.get("status") or {}).get("desiredReplicas", 0),
+        spec=obj.get("spec") or {},
     )
 
 

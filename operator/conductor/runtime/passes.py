@@ -18,7 +18,7 @@ from conductor.api.status import Phase, ReceiptsStatus, ReleaseStatus
 from conductor.domain.companion import field_of
 from conductor.domain.conditions import held
 from conductor.domain.decide import Decision, decide
-from conductor.domain.effects import ApplyObject, Effect, SwitchServices
+from conductor.domain.effects import CreateObject, Effect, RewriteObject, SwitchServices
 from conductor.domain.keeping import Known
 from conductor.domain.plan import Announcement, Plan
 from conductor.domain.sampling import Needs, needs
@@ -52,7 +52,7 @@ class RefusedWriteError(Exception):
     def __init__(self, error: ApiError, effect: Effect, *, users_wait: bool) -> None:
         #: They are on a version that is gone back from.
         self.users_wait = users_wait
-        field = field_of(effect.manifest) if isinstance(effect, ApplyObject) else ""
+        field = field_of(effect.manifest) if isinstance(effect, CreateObject | RewriteObject) else ""
         super().__init__(
             f"{field and f'{field}: '}{effect.name} of {effect.subject} is refused by the API server "
             f"({error.message}); {'correct that field, or ' if field else ''}mend the operator's rights, the admission "

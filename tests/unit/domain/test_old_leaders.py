@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.domain.plane import spec, traffic, worker_component
+from tests.unit.domain.plane import api_component, spec, traffic, worker_component
 from tests.unit.domain.story import NAME, NAMESPACE, Story, installed
 
 from conductor.adapters.kube import ConflictError
 from conductor.api import names
 from conductor.api.status import Phase
+from conductor.domain.companion import KINDS as KINDS_BESIDE
 from conductor.domain.determine import determine
 from conductor.domain.effects import (
     CreateObject,
@@ -16,6 +17,7 @@ from conductor.domain.effects import (
     DeletePods,
     Effect,
     PublishColour,
+    RewriteObject,
     ScaleDeployment,
     SetServing,
     SwitchServices,
@@ -166,3 +168,69 @@ def test_creations_are_not_fenced_because_they_change_nothing_that_runs() -> Non
     make(story.kube, NAMESPACE, NAME, late)
     assert story.serving() == {"1.1.0"}
     assert len(story.kube.writes) == writes
+
+
+# autoscalers and disruption budgets
+
+SCALED = {"minReplicas": 2, "maxReplicas": 8, "targetCPUUtilizationPercentage": 70}
+
+
+def sized(version: str, **more: object) -> dict[str, object]:
+    component = api_component(version, autoscaling=SCALED, disruptionBudget={"minAvailable": 1})
+    component.pop("replicas")
+    return spec(version, components=[component], **more)
+
+
+def of_kind(kind: str) -> Callable[[Effect], bool]:
+    return lambda effect: effect.subject.startswith(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS_BESIDE)
+def test_a_late_creation_beside_a_deployment_meets_what_the_next_leader_made(kind: str) -> None:
+    story = installed(sized("1.0.0"))
+    story.apply(sized("1.1.0"))
+    late = suspended_with(story, CreateObject, of_kind(kind))
+    story.epoch += 1
+    story.settled()
+    before = story.kube.list(kind, NAMESPACE)
+    make(story.kube, NAMESPACE, NAME, late)
+    assert story.kube.list(kind, NAMESPACE) == before
+
+
+@pytest.mark.parametrize("kind", KINDS_BESIDE)
+def test_every_later_write_beside_a_deployment_fails_after_the_takeover(kind: str) -> None:
+    story = installed(sized("1.0.0"))
+    story.apply(sized("1.1.0", soak="1m"))
+    late = suspended_with(story, RewriteObject, of_kind(kind))
+    story.epoch += 1
+    story.until(lambda: story.status.epoch == story.epoch)
+    with pytest.raises(ConflictError):
+        make(story.kube, NAMESPACE, NAME, late)
+
+
+def test_what_comes_late_where_nobody_asks_for_it_any_more_does_nothing() -> None:
+    """No version fences a creation: so it says nothing yet, and what it is to say is written by version."""
+    story = installed(spec("1.0.0"))
+    held = []
+    for kind in KINDS_BESIDE:
+        story.apply(sized("1.0.0"))
+        held.append(suspended_with(story, CreateObject, of_kind(kind)))
+    story.epoch += 1
+    story.apply(spec("1.0.0"))
+    story.settled()
+    assert [story.kube.list(kind, NAMESPACE) for kind in KINDS_BESIDE] == [[], []]
+    for late in held:
+        make(story.kube, NAMESPACE, NAME, late)
+
+    [scaler], [budget] = (story.kube.list(kind, NAMESPACE) for kind in KINDS_BESIDE)
+    rules = scaler["spec"]["behavior"]
+    assert {rules[way]["selectPolicy"] for way in ("scaleUp", "scaleDown")} == {"Disabled"}
+    assert budget["spec"]["maxUnavailable"] == "100%"
+    for wanted in (1, 7):
+        story.machinery.demand["localhost/mc:1.0.0"] = wanted
+        story.wait(10)
+        assert story.deployments() == {"api/1.0.0": 3}
+
+    story.apply(sized("1.0.0"))
+    story.settled()
+    assert story.deployments() == {"api/1.0.0": 7}, "asked for again, it is what is asked for"

@@ -215,7 +215,8 @@ def test_a_grace_period_that_ends_before_the_drain() -> None:
 
 def test_a_template_that_the_api_server_rejects() -> None:
     story = installed(spec("1.0.0"))
-    story.kube.rejects = lambda manifest: "unknown field spec.template.spec.containrs" if manifest else None
+    said = "unknown field spec.template.spec.containrs"
+    story.kube.rejects = lambda manifest: said if manifest["kind"] == "Deployment" else None
     refused(try_upgrade(story), Reason.TEMPLATE_REJECTED, "spec.components[api].template: unknown field")
 
 

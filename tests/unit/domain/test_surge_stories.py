@@ -178,6 +178,17 @@ def test_other_bounds_are_no_upgrade_and_are_known_to_whoever_goes_back() -> Non
     assert scalers(story) == before, "its record says 8, what stood said 12"
 
 
+def test_other_words_for_a_budget_leave_nothing_of_the_former_ones() -> None:
+    story = installed(scaled("1.0.0"))
+    component = api_component("1.0.0", autoscaling=SCALED, disruptionBudget={"maxUnavailable": 1})
+    component.pop("replicas")
+    story.apply(scaled("1.0.0", components=[component]))
+    story.settled()
+
+    budget = beside(story, "PodDisruptionBudget")["1.0.0"]["spec"]
+    assert (budget.get("minAvailable"), budget["maxUnavailable"]) == (None, 1)
+
+
 def test_what_is_asked_for_no_more_goes() -> None:
     story = installed(spec("1.0.0"))
     component = api_component("1.0.0", autoscaling={**SCALED, "maxReplicas": 4}, disruptionBudget=BUDGET)

@@ -53,7 +53,7 @@ class MemoryKube(Kube):
         self.fault: Callable[[Moment, Write], None] | None = None
         #: Looks at what is there after every single write, also of one in the middle of an effect.
         self.witness: Callable[[], None] | None = None
-        #: What is said against a manifest that is applied; None where it is taken.
+        #: What is said against a manifest that is created or applied; None where it is taken.
         self.rejects: Callable[[Object], str | None] | None = None
         #: Kinds whose definition is not installed.
         self.unserved: set[str] = set()
@@ -115,6 +115,7 @@ class MemoryKube(Kube):
         def store() -> Object:
             if self._found(key) is not None:
                 raise AlreadyExistsError(409, "AlreadyExists", f"{kind} {name} already exists")
+            self._admit(manifest)
             return self._store(key, manifest)
 
         return self._write(Write("create", kind, name), store)
@@ -124,8 +125,7 @@ class MemoryKube(Kube):
         key = (manifest["kind"], metadata["namespace"], metadata["name"])
 
         def store() -> Object:
-            if self.rejects is not None and (said := self.rejects(manifest)) is not None:
-                raise ApiError(422, "Invalid", said)
+            self._admit(manifest)
             if dry_run:
                 return manifest
             found = self._found(key)
@@ -218,6 +218,10 @@ class MemoryKube(Kube):
     def drop(self, kind: str, namespace: str, name: str) -> None:
         """Remove an object for good, as somebody else's write."""
         self._remove((kind, namespace, name))
+
+    def _admit(self, manifest: Object) -> None:
+        if self.rejects is not None and (said := self.rejects(manifest)) is not None:
+            raise ApiError(422, "Invalid", said)
 
     def _write(self, write: Write, store: Callable[[], Object]) -> Object:
         if self.fault is not None:

@@ -51,6 +51,33 @@ def test_applying_again_changes_nothing() -> None:
     assert kube.get("Deployment", "prod", "a") == before
 
 
+def test_rewriting_leaves_nothing_of_the_former_spec_and_holds_for_what_was_read_alone() -> None:
+    kube = MemoryKube()
+    former = {
+        "maxReplicas": 4,
+        "minReplicas": 2,
+        "behavior": {"scaleUp": {"policies": [1], "selectPolicy": "Max"}},
+    }
+    metadata = {"name": "a", "namespace": "prod", "annotations": {"theirs": "1"}}
+    stored = kube.put("HorizontalPodAutoscaler", "prod", {"metadata": metadata, "spec": former})
+    wanted = {
+        "maxReplicas": 6,
+        "behavior": {"scaleUp": {"selectPolicy": "Disabled"}},
+        "metrics": [{"type": "x"}],
+    }
+    ours = {"name": "a", "namespace": "prod", "annotations": {"ours": "2"}}
+    manifest = {"kind": "HorizontalPodAutoscaler", "metadata": ours, "spec": wanted}
+    effect = effects.RewriteObject(manifest, stored["metadata"]["resourceVersion"], stored["spec"])
+    perform(kube, effect, times=1)
+
+    found = kube.get("HorizontalPodAutoscaler", "prod", "a")
+    assert found is not None
+    assert found["spec"] == wanted
+    assert found["metadata"]["annotations"] == {"theirs": "1", "ours": "2"}
+    with pytest.raises(ConflictError):
+        perform(kube, effect, times=1)
+
+
 def test_scaling_sets_replicas_and_nothing_else() -> None:
     kube = MemoryKube()
     kube.put("Deployment", "prod", {"metadata": {"name": "a"}, "spec": {"replicas": 2, "paused": True}})

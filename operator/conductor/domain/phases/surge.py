@@ -14,8 +14,8 @@ from typing import Any
 from conductor.api import names
 from conductor.api.reasons import Reason
 from conductor.api.status import Phase
-from conductor.domain.companion import AUTOSCALER, FIELDS, KINDS, Asked, Companion, manifest
-from conductor.domain.effects import ApplyObject
+from conductor.domain.companion import AUTOSCALER, FIELDS, KINDS, Asked, Companion, inert, manifest
+from conductor.domain.effects import CreateObject, Effect, RewriteObject
 from conductor.domain.phases.context import Context
 from conductor.domain.pods import standby_replicas, wanted_replicas
 from conductor.domain.revision import Revision, render_deployment
@@ -120,20 +120,21 @@ def _beside(s: Snapshot, revision: Revision, hold: Hold, active: Revision | None
             deployment = render_deployment(
                 s.name, s.namespace, revision, component, colour=workload.colour, replicas=0
             )
-            version = found.resource_version if found is not None else None
-            written = manifest(kind, deployment, asked, wanted, version)
-            if found is None or found.digest != written["metadata"]["annotations"][names.ANNOTATION_DIGEST]:
-                return _applied(kind, workload, written, hold)
+            if found is None:
+                created = manifest(kind, deployment, asked, inert(kind, asked), s.epoch)
+                return _written(kind, workload, CreateObject(created), "created, to do nothing yet")
+            written = manifest(kind, deployment, asked, wanted, s.epoch)
+            if found.digest != written["metadata"]["annotations"][names.ANNOTATION_DIGEST]:
+                how = str(hold if kind == AUTOSCALER else Hold.FREE)
+                return _written(
+                    kind, workload, RewriteObject(written, found.resource_version, found.spec), how
+                )
     return None
 
 
-def _applied(kind: str, workload: Workload, written: dict[str, Any], hold: Hold) -> Acting:
-    how = f" {hold}" if kind == AUTOSCALER else " as asked for"
+def _written(kind: str, workload: Workload, effect: Effect, how: str) -> Acting:
     return Acting(
-        ApplyObject(written),
-        _REASONS.get(kind, Reason.BUDGETING),
-        f"{kind} of {workload.name}{how}",
-        {"sized": True},
+        effect, _REASONS.get(kind, Reason.BUDGETING), f"{kind} of {workload.name} {how}", {"sized": True}
     )
 
 
