@@ -82,8 +82,8 @@ AFTER_SWITCH = frozenset({Phase.SOAKING, Phase.CLOSING, Phase.CONTRACTING, Phase
 GOING_BACK = frozenset({Phase.ROLLING_BACK, Phase.BACKING_OUT})
 #: Going back has its own moment for autoscalers and budgets, and between switch and proof nothing else is written.
 _SIZED_BY_THEMSELVES = GOING_BACK | {Phase.SWITCHING}
-#: Users are on the candidate, and may be taken back from it.
-_ON_TRIAL = frozenset({Phase.SOAKING, Phase.CLOSING})
+#: Users are on the candidate, some or all, and may be taken back from it.
+_ON_TRIAL = frozenset({Phase.RAMPING, Phase.SWITCHING, Phase.SOAKING, Phase.CLOSING})
 #: Between the switch and its proof, and once a contract step is committed, to stand still is the greater risk.
 HELD_BY_PAUSE = BEFORE_SWITCH | {Phase.SOAKING, Phase.CLOSING}
 

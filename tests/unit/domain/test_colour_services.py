@@ -149,6 +149,30 @@ def test_a_quota_on_services_holds_up_no_rollback(service: str, decided: bool) -
     assert (story.kube.get("Service", NAMESPACE, service) is None) is service.endswith("-green")
 
 
+@pytest.mark.parametrize(
+    ("begun", "plane", "service"),
+    [(installed, strict, f"{BACK}-green"), (behind_a_route, routed, f"{FRONT}-green")],
+    ids=["strict", "by a route"],
+)
+def test_nor_a_rollback_from_a_ramp(
+    begun: Callable[[Any], Story], plane: Callable[..., Json], service: str
+) -> None:
+    led = strictly(ramp=[{"weight": 34, "hold": "5m"}])
+    if begun is behind_a_route:
+        led = by_route("mc", ramp=[{"weight": 34, "hold": "5m"}])
+    story = begun(plane if begun is behind_a_route else plane("1.0.0"))
+    story.apply({**plane("1.1.0"), "traffic": led})
+    story.until(Phase.RAMPING).until(lambda: story.upgrade.took_traffic).wait(3)
+    story.kube.witness = None
+    story.invariants.transactions = Story(pair("1.0.0")).invariants.transactions
+    story.kube.drop("Service", NAMESPACE, service)
+    no_more_services(story)
+    story.health["1.1.0"] = BAD
+    since = story.now
+    story.until(lambda: story.upgrade.switched_back_at is not None)
+    assert (story.now - since).total_seconds() < 4
+
+
 @pytest.mark.parametrize(("service", "first"), [(f"{BACK}-blue", True), (f"{FRONT}-blue", False)])
 def test_only_what_the_former_versions_calls_need_comes_before_its_users(service: str, first: bool) -> None:
     """Its pods would look for it in vain, and remember for a while that there is none."""
