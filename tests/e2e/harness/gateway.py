@@ -126,11 +126,11 @@ def _define(kube: Kube) -> None:
 
 
 def _served(kube: Kube, kind: str) -> bool | None:
-    """What is established is served a moment later."""
+    """What is established is served a moment later, and stored a moment after that."""
     try:
         kube.objects(kind)
     except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
+        if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS):
             raise
         return None
     return True
