@@ -269,6 +269,8 @@ def test_a_gateway_that_is_not_reached_from_here_is_told_and_keeps_nobody_from_u
     install(kube, f"http://nobody.{gateway.NAMESPACE}.svc.cluster.local:80")
     try:
         settled.apply(spec_of(new, [], components__0__template__metadata__labels__try="unreached"))
+        # Until it begins, the upgrade to the same version that the test before took back is the last one.
+        settled.wait_phase("Verifying", deadline_seconds=PATIENCE_SECONDS)
         settled.wait_upgrade(new, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
         told = settled.wait_event(
             lambda event: event["reason"] == "GatewayNotAsked", what="a Gateway that was not reached"
