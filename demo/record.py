@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from demo.promises import Evidence, Promise, answers, kept_all
-from demo.table import last_answer, losing, phase_seconds, rollback_seconds, switch_seconds
+from demo.table import last_answer, last_led, losing, phase_seconds, rollback_seconds, switch_seconds
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT, LoadSummary
 from harness.releases import Upgrade
 
@@ -65,6 +65,7 @@ def upgrade_record(upgrade: Upgrade, users: LoadSummary) -> dict[str, Any]:
         "rollbackMs": _ms(rollback_seconds(upgrade)),
         "answersToUsers": answers(users, upgrade.to_version),
         "losingVersion": losing(upgrade)[0],
+        "losingLastConnectionSeconds": last_led(upgrade, users),
         "losingLastAnswerSeconds": {
             client: last_answer(upgrade, users, client) for client in (ONE_SHOT, KEEP_ALIVE)
         },

@@ -98,6 +98,8 @@ def upgrade_lines(seen: Evidence, style: Style) -> list[str]:
         ),
         line("rollback time", lambda upgrade: told(rollback_seconds(upgrade), milliseconds)),
         line("answers to users", lambda upgrade: f"{answers(seen.users, upgrade.to_version):,}"),
+        "  led to the losing one for the last time",
+        line("  a new connection", lambda upgrade: told(last_led(upgrade, seen.users), after)),
         "  last answer of the losing one",
         line("  to new connections", lambda upgrade: told(last_answer(upgrade, seen.users, ONE_SHOT), after)),
         line(
@@ -142,6 +144,12 @@ def losing(upgrade: Upgrade) -> tuple[str, datetime | None]:
     if upgrade.outcome == "Succeeded":
         return upgrade.from_version, upgrade.switched_at
     return upgrade.to_version, upgrade.decided_at
+
+
+def last_led(upgrade: Upgrade, users: LoadSummary) -> float | None:
+    """Seconds until the last connection was opened that the losing version answered; None where none was."""
+    version, moment = losing(upgrade)
+    return span(moment, users.last_begun(version, ONE_SHOT))
 
 
 def last_answer(upgrade: Upgrade, users: LoadSummary, client: str) -> float | None:

@@ -77,6 +77,7 @@ type answersOfKind struct {
 	Answers int64  `json:"answers"`
 	First   string `json:"first"`
 	Last    string `json:"last"`
+	Begun   string `json:"begun"` // when the latest of the requests that were answered so was begun
 }
 
 type latencySummary struct {

@@ -28,6 +28,7 @@ type versionTally struct {
 type kindTally struct {
 	answers     int64
 	first, last time.Time
+	begun       time.Time // the latest one's start, before its connection was opened if it needed one
 }
 
 type secondTally struct {
@@ -122,6 +123,9 @@ func (v *versionTally) add(e exchanged) {
 	}
 	if e.at.After(kind.last) {
 		kind.last = e.at
+	}
+	if begun := e.at.Add(-e.latency); begun.After(kind.begun) {
+		kind.begun = begun
 	}
 }
 
@@ -243,5 +247,5 @@ func (k *kindTally) summary() *answersOfKind {
 	if k == nil {
 		return nil
 	}
-	return &answersOfKind{k.answers, stamp(k.first), stamp(k.last)}
+	return &answersOfKind{k.answers, stamp(k.first), stamp(k.last), stamp(k.begun)}
 }

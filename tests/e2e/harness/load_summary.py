@@ -46,6 +46,8 @@ class Answers:
     answers: int
     first: datetime
     last: datetime
+    #: When the latest of the requests that were answered so was begun: a slow version answers long after.
+    begun: datetime
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,11 @@ class LoadSummary:
         found = self._answers(version, client)
         return found.last if found else None
 
+    def last_begun(self, version: str, client: str) -> datetime | None:
+        """When a client of this kind last began a request that this version answered."""
+        found = self._answers(version, client)
+        return found.begun if found else None
+
     def first_answer(self, version: str, client: str) -> datetime | None:
         """When a client of this kind first heard this version."""
         found = self._answers(version, client)
@@ -291,7 +298,12 @@ def _merged_version(left: VersionReport, right: VersionReport) -> VersionReport:
     for client, seen in right.by_client.items():
         known = by_client.get(client)
         by_client[client] = (
-            Answers(known.answers + seen.answers, min(known.first, seen.first), max(known.last, seen.last))
+            Answers(
+                known.answers + seen.answers,
+                min(known.first, seen.first),
+                max(known.last, seen.last),
+                max(known.begun, seen.begun),
+            )
             if known
             else seen
         )
@@ -305,7 +317,9 @@ def _merged_version(left: VersionReport, right: VersionReport) -> VersionReport:
 
 def _version(raw: dict[str, Any]) -> VersionReport:
     by_client = {
-        client: Answers(raw[client]["answers"], _instant(raw[client]["first"]), _instant(raw[client]["last"]))
+        client: Answers(
+            raw[client]["answers"], *(_instant(raw[client][name]) for name in ("first", "last", "begun"))
+        )
         for client in (ONE_SHOT, *PROTOCOLS)
         if raw.get(client)
     }

@@ -30,8 +30,8 @@ def phases(begin: float, *named: tuple[str, float]) -> tuple[PhaseTime, ...]:
 def report(answers: int, one_shot_last: float, keep_alive_last: float) -> VersionReport:
     half = answers // 2
     seen = {
-        ONE_SHOT: Answers(half, at(0), at(one_shot_last)),
-        KEEP_ALIVE: Answers(answers - half, at(0), at(keep_alive_last)),
+        ONE_SHOT: Answers(half, at(0), at(one_shot_last), at(one_shot_last)),
+        KEEP_ALIVE: Answers(answers - half, at(0), at(keep_alive_last), at(keep_alive_last)),
     }
     return VersionReport(answers, 0, seen, LATENCY)
 

@@ -15,16 +15,21 @@ def latency(**buckets: int) -> dict[str, Any]:
     return {"p50_ms": 0, "p95_ms": 0, "p99_ms": 0, "max_ms": edges[-1][0], "buckets": edges}
 
 
-def answers(count: int, first: str, last: str) -> dict[str, Any]:
+def answers(count: int, first: str, last: str, begun: str = "00.900") -> dict[str, Any]:
     day = "2026-03-01T10:00:"
-    return {"answers": count, "first": f"{day}{first}Z", "last": f"{day}{last}Z"}
+    return {
+        "answers": count,
+        "first": f"{day}{first}Z",
+        "last": f"{day}{last}Z",
+        "begun": f"{day}{begun}Z",
+    }
 
 
 def report(**changes: Any) -> dict[str, Any]:
     version = {
         "answers": 100,
         "failures": 0,
-        "keepalive": answers(40, "01.500", "20.250"),
+        "keepalive": answers(40, "01.500", "20.250", "19.100"),
         "oneshot": answers(60, "01.000", "19.000"),
         "latency": latency(ms1=95, ms50=5),
     }
@@ -63,6 +68,7 @@ def test_answers_are_told_by_version_and_kind_of_client() -> None:
     assert summary.first_answer("1.0.0", ONE_SHOT) == at(1)
     assert summary.last_answer("1.0.0", KEEP_ALIVE) == at(20, 250)
     assert summary.last_answer("1.1.0", KEEP_ALIVE) is None
+    assert summary.last_begun("1.0.0", KEEP_ALIVE) == at(19, 100)
     assert summary.latency.quantile_ms(0.95) == 1
     assert summary.latency.quantile_ms(0.96) == 50
     assert summary.seconds[1].versions == {"1.0.0": 50}
@@ -102,6 +108,7 @@ def test_runs_add_up() -> None:
     assert both.started_at == datetime(2026, 3, 1, 9, 59, tzinfo=UTC)
     assert both.first_answer("1.0.0", KEEP_ALIVE) == at(0, 100)
     assert both.last_answer("1.0.0", KEEP_ALIVE) == at(20, 250)
+    assert both.last_begun("1.0.0", KEEP_ALIVE) == at(19, 100)
     assert both.versions["1.0.0"].answers == 200
     assert both.versions["1.1.0"].answers == 100
     assert both.latency.buckets == {1.0: 190, 50.0: 10}
