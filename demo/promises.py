@@ -112,12 +112,11 @@ def slow_promises(seen: Evidence) -> list[Promise]:
             "no rollback" if took is None else milliseconds(took),
         ),
     ]
-    # What a new connection is led to is settled when it is opened, and a slow version answers what it has long after.
-    for limit, who, latest in (
-        (NEW_CONNECTION_SECONDS, "new connections", seen.users.last_begun(SLOW, ONE_SHOT)),
-        (KEEP_ALIVE_SECONDS, "keep-alive clients", seen.users.last_answer(SLOW, KEEP_ALIVE)),
+    for client, limit, who in (
+        (ONE_SHOT, NEW_CONNECTION_SECONDS, "new connections"),
+        (KEEP_ALIVE, KEEP_ALIVE_SECONDS, "keep-alive clients"),
     ):
-        last = span(decided, latest)
+        last = span(decided, seen.users.last_answer(SLOW, client))
         # Shedding starts with new connections; a rollback may come before a kept one has moved.
         never_met = decided is not None and met > 0 and last is None
         saw = "never met it" if never_met else "no answer" if last is None else after(last)
