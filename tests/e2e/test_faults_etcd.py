@@ -13,7 +13,7 @@ import pytest
 
 from cluster.interface import Cluster, select
 from harness.beside import LONG_PHASES, Again, InEachPhase
-from harness.crash_runs import Lane, Telling, lane
+from harness.crash_runs import Lane, Telling
 from harness.end_state import differences
 from harness.kube import Kube
 from harness.stories import PodinfoUpgrade
@@ -50,15 +50,6 @@ def etcd(kube: Kube) -> Etcd:
     return Etcd(cluster, min(node["metadata"]["name"] for node in kube.objects("Node")))
 
 
-@pytest.fixture(scope="module")
-def made(
-    kube: Kube, no_other_operator: None, request: pytest.FixtureRequest
-) -> Iterator[Lane[PodinfoUpgrade]]:
-    before = request.session.testsfailed
-    with lane(kube, PodinfoUpgrade, failed=lambda: request.session.testsfailed > before) as ready:
-        yield ready
-
-
 @pytest.fixture(autouse=True)
 def _etcd_goes_on(kube: Kube, etcd: Etcd) -> Iterator[None]:
     yield
@@ -72,17 +63,17 @@ def assert_as_without(made: Lane[PodinfoUpgrade], told: Telling) -> None:
     assert list(differences(made.undisturbed.end, told.end)) == []
 
 
-def test_an_etcd_that_stands_still_half_of_the_time(made: Lane[PodinfoUpgrade], etcd: Etcd) -> None:
-    undisturbed = made.undisturbed
+def test_an_etcd_that_stands_still_half_of_the_time(podinfo_lane: Lane[PodinfoUpgrade], etcd: Etcd) -> None:
+    undisturbed = podinfo_lane.undisturbed
     stalls = Again(etcd.stop, RUNS_SECONDS, etcd.go_on, STANDS_SECONDS)
-    told = made.tell(beside=stalls)
+    told = podinfo_lane.tell(beside=stalls)
     assert stalls.happened >= 5
-    assert_as_without(made, told)
+    assert_as_without(podinfo_lane, told)
     assert told.seconds > undisturbed.seconds
 
 
-def test_an_etcd_that_stands_still_in_each_phase(made: Lane[PodinfoUpgrade], etcd: Etcd) -> None:
-    away = InEachPhase(made.story.release, etcd.stop, etcd.go_on, AWAY_SECONDS)
-    told = made.tell(beside=away)
+def test_an_etcd_that_stands_still_in_each_phase(podinfo_lane: Lane[PodinfoUpgrade], etcd: Etcd) -> None:
+    away = InEachPhase(podinfo_lane.story.release, etcd.stop, etcd.go_on, AWAY_SECONDS)
+    told = podinfo_lane.tell(beside=away)
     assert set(away.met) >= LONG_PHASES
-    assert_as_without(made, told)
+    assert_as_without(podinfo_lane, told)
