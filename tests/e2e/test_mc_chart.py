@@ -52,6 +52,7 @@ def test_the_operator_reads_what_the_chart_renders() -> None:
     assert spec.migrations is not None
     assert spec.migrations.image == "localhost/mc-migrations:1.0.0"
     assert spec.migrations.logins is None
+    assert spec.migrations.replica_keys == ()
 
 
 def test_values_reach_the_release() -> None:
@@ -87,6 +88,13 @@ def test_each_colour_logs_in_with_a_role_of_its_own_where_it_has_one() -> None:
         }
 
 
+def test_standbys_are_named_by_keys_of_the_same_secret() -> None:
+    spec = spec_of("--set-json", 'database.replicaKeys=["replica", "replica-far"]')
+    assert spec.migrations is not None
+    assert spec.migrations.replica_keys == ("replica", "replica-far")
+    assert spec.migrations.database_secret_ref.name == "mc-database"
+
+
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
 def test_renders_nothing_that_the_operator_switches(version: str) -> None:
     objects = rendered("prod", "--set", f"version={version}")
@@ -117,6 +125,8 @@ def test_a_new_version_changes_of_the_pods_nothing_but_the_image() -> None:
         ("preStopHook.drainSeconds=0", "/preStopHook/drainSeconds"),
         ("api.replicas=none", "/api/replicas"),
         ("image.digest=latest", "/image/digest"),
+        ("database.replicaKeys=replica", "/database/replicaKeys"),
+        ("database.replicaKeys={a,a}", "/database/replicaKeys"),
         ("metrics.prometheus.url=prometheus:9090", "/metrics/prometheus/url"),
         ("soak=soon", "/soak"),
     ],

@@ -13,6 +13,10 @@ from conductor.api.spec import Colour, ContractPolicy, Logins
 Message = Annotated[str, StringConstraints(max_length=4096)]
 Short = Annotated[str, StringConstraints(max_length=253)]
 ReceiptLine = Annotated[str, StringConstraints(max_length=LINE_BYTES)]
+#: PostgreSQL counts them in 32 bits.
+Timeline = Annotated[int, Field(ge=0, le=2**32 - 1)]
+#: JSON carries whole numbers up to there, whoever reads it.
+LedgerLine = Annotated[int, Field(ge=0, le=2**53)]
 
 
 def format_instant(value: datetime) -> str:
@@ -214,6 +218,19 @@ class ContractedAfter(StatusModel):
     sessions: Short = "unproven"
 
 
+class ReplicaStatus(StatusModel):
+    """What a replica of the release showed when the last Job ended; people read it, nothing is decided on it."""
+
+    endpoint: Short
+    #: `ok`: it has all that the primary had then; else the reason that kept it from counting so.
+    state: Short
+    #: Replayed.
+    lsn: Short = ""
+    ledger_line: LedgerLine | None = None
+    #: That it receives.
+    timeline: Timeline | None = None
+
+
 class MigrationsStatus(StatusModel):
     """A cache of what the last Job said; the ledger in the database is the truth."""
 
@@ -229,6 +246,10 @@ class MigrationsStatus(StatusModel):
     contract_pending: tuple[Short, ...] = Field(default=(), max_length=50)
     progress: BackfillProgress | None = None
     contracted_after: ContractedAfter | None = None
+    #: The primary that keeps the ledger; empty where the Job's role may not ask for it.
+    system_id: Short = ""
+    timeline: Timeline | None = None
+    replicas: tuple[ReplicaStatus, ...] = Field(default=(), max_length=8)
 
 
 class ContractState(StrEnum):

@@ -14,6 +14,8 @@ from conductor.cli.view import (
     Health,
     Progress,
     Release,
+    Replica,
+    Servers,
     Step,
     Upgrade,
 )
@@ -37,6 +39,8 @@ def release_lines(release: Release, now: datetime, style: Style) -> list[str]:
     lines += message_lines(release, style)
     if release.progress is not None:
         lines.append(field("Backfill", backfill(release.progress, now)))
+    if release.servers is not None:
+        lines += wrapped("Ledger", servers(release.servers), style)
     if release.upgrade is not None and release.upgrade.health is not None:
         lines += health_lines(release.upgrade.health, now, style)
     lines += ["", *traffic_lines(release, style)]
@@ -98,6 +102,22 @@ def backfill(progress: Progress, now: datetime) -> str:
     if progress.rows_per_second is not None:
         said += f", {progress.rows_per_second:,} a second"
     return said + (f", done about {clock(progress.ends_at, now)}" if progress.ends_at is not None else "")
+
+
+def servers(found: Servers) -> str:
+    """Which server keeps the ledger and how the replicas stood to it when the last Job ended."""
+    primary = [f"line {found.ledger_line}" if found.ledger_line is not None else "no line"]
+    primary += [f"system {found.system_id}"] if found.system_id else []
+    primary += [f"timeline {found.timeline}"] if found.timeline is not None else []
+    return "; ".join((f"after {found.verb}: {', '.join(primary)}", *map(replica, found.replicas)))
+
+
+def replica(found: Replica) -> str:
+    parts = [f"{found.endpoint} {found.state}"]
+    parts += [f"line {found.ledger_line}"] if found.ledger_line is not None else []
+    parts += [f"timeline {found.timeline}"] if found.timeline is not None else []
+    parts += [f"LSN {found.lsn}"] if found.lsn else []
+    return ", ".join(parts)
 
 
 def shares(release: Release) -> str:

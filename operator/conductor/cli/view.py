@@ -101,6 +101,28 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Replica:
+    """A standby that the release names, as the last migration Job found it."""
+
+    endpoint: str
+    state: str
+    lsn: str
+    ledger_line: int | None
+    timeline: int | None
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the ledger is kept and who has it too."""
+
+    verb: str
+    ledger_line: int | None
+    system_id: str
+    timeline: int | None
+    replicas: tuple[Replica, ...]
+
+
+@dataclass(frozen=True)
 class Release:
     namespace: str
     name: str
@@ -120,6 +142,7 @@ class Release:
     kept_schema: Pending | None
     reversions: int
     progress: Progress | None = None
+    servers: Servers | None = None
 
     @property
     def under_way(self) -> bool:
@@ -236,6 +259,29 @@ def read_progress(status: Mapping[str, Any]) -> Progress | None:
     )
 
 
+def read_servers(status: Mapping[str, Any]) -> Servers | None:
+    """None where the release names no replica: then there is nobody to compare with."""
+    data = status.get("migrations") or {}
+    if not data.get("replicas"):
+        return None
+    return Servers(
+        verb=text(data, "verb"),
+        ledger_line=data.get("ledgerLine"),
+        system_id=text(data, "systemId"),
+        timeline=data.get("timeline"),
+        replicas=tuple(
+            Replica(
+                endpoint=text(one, "endpoint"),
+                state=text(one, "state"),
+                lsn=text(one, "lsn"),
+                ledger_line=one.get("ledgerLine"),
+                timeline=one.get("timeline"),
+            )
+            for one in data["replicas"]
+        ),
+    )
+
+
 def read_release(item: Mapping[str, Any]) -> Release:
     metadata = item.get("metadata") or {}
     spec = item.get("spec") or {}
@@ -265,4 +311,5 @@ def read_release(item: Mapping[str, Any]) -> Release:
         kept_schema=read_pending(status.get("pendingBackout")),
         reversions=int(traffic.get("reversions") or 0),
         progress=read_progress(status),
+        servers=read_servers(status),
     )

@@ -14,6 +14,7 @@ from conductor.api.status import MigrationsStatus
 from conductor.domain.effects import CreateObject
 from conductor.domain.logins import LoginPair
 from conductor.domain.manifests import Run, migration_digest, migration_job
+from conductor.domain.phases import sightings
 from conductor.domain.signals import IMAGE_PATIENCE, IMAGE_REASONS
 from conductor.domain.situation import Acting, Waiting
 from conductor.domain.snapshot import JobState, Snapshot
@@ -145,10 +146,12 @@ def _cannot_start(s: Snapshot, job: JobState, migrations: Migrations) -> tuple[R
 def read(job: JobState | None, verb: str) -> JobOutcome:
     """A Job's completion counts only with an answer that says so: exit code and termination message."""
     answer = dict(job.answer or {}) if job else {}
-    known = {field.alias or name for name, field in MigrationsStatus.model_fields.items()} - {"progress"}
+    known = {field.alias or name for name, field in MigrationsStatus.model_fields.items()}
+    known -= {"progress", *sightings.FIELDS}
     try:
         status = MigrationsStatus.model_validate(
-            {key: answer[key] for key in answer if key in known and answer[key] is not None} | {"verb": verb}
+            {key: answer[key] for key in answer if key in known and answer[key] is not None}
+            | {"verb": verb, **sightings.of_servers(answer)}
         )
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
