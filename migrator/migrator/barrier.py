@@ -17,6 +17,7 @@ from migrator.stops import Reason, Refused, TryAgain
 
 _POLL_SECONDS = 0.1
 _LAG_IS_FRESH_SECONDS = 0.25
+_MOMENT_SECONDS = 2.0
 _STREAMED = """
 SELECT application_name || coalesce(' at ' || host(client_addr), ''),
        pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint
@@ -81,7 +82,7 @@ class Replicas:
     def tell(self, primary: Connection[Any]) -> tuple[Told, ...]:
         """How each stands to what the primary has now. Raises nothing: one that does not answer is told as such."""
         mark = mark_of(primary, origin_of(primary))
-        return tuple(self._told(endpoint, mark) for endpoint in self.endpoints)
+        return tuple(self._told_soon(endpoint, mark) for endpoint in self.endpoints)
 
     def opened(self) -> Iterator[tuple[str, Connection[Any]]]:
         """Those that answer; what is wrong with the others is told where they are waited for."""
@@ -162,6 +163,16 @@ class Replicas:
         if endpoint.place not in self._connections:
             self._connections[endpoint.place] = self.open(endpoint)
         return self._connections[endpoint.place]
+
+    def _told_soon(self, endpoint: Dsn, mark: Mark) -> Told:
+        """What is on its way is not behind: under users' writes a standby is always some milliseconds late."""
+        deadline = time.monotonic() + _MOMENT_SECONDS
+        while True:
+            told = self._told(endpoint, mark)
+            on_its_way = told.lack is not None and told.lack.reason is Reason.REPLICA_BEHIND
+            if not on_its_way or time.monotonic() > deadline:
+                return told
+            time.sleep(_POLL_SECONDS)
 
     def _told(self, endpoint: Dsn, mark: Mark) -> Told:
         try:

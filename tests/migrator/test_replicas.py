@@ -82,6 +82,19 @@ def test_a_standby_that_lags_is_waited_for_and_then_named(followed: Plane, stand
         set_there(standby, "recovery_min_apply_delay", "DEFAULT")
 
 
+def test_a_standby_that_is_a_moment_late_is_not_told_as_behind(followed: Plane, standby: Server) -> None:
+    """Users write all the time: what was committed between the barrier and the answer is on its way."""
+    line = followed.done("expand", "1.0.0", "1.1.0")["ledgerLine"]
+    set_there(standby, "recovery_min_apply_delay", "'1s'")
+    try:
+        followed.execute("CREATE TABLE more (n integer)")
+        followed.execute("CHECKPOINT")
+        [told] = followed.done("inspect", "1.0.0", "1.1.0")["replicas"]
+        assert (told["state"], told["ledgerLine"]) == ("ok", line)
+    finally:
+        set_there(standby, "recovery_min_apply_delay", "DEFAULT")
+
+
 def test_a_standby_that_is_cut_off_stops_contract_until_it_is_back(followed: Plane, standby: Server) -> None:
     for verb in ("expand", "migrate"):
         followed.done(verb, "1.0.0", "1.1.0")
