@@ -14,7 +14,7 @@ from harness.foreign_hands import GREEN_PHASES, PIPELINE, ForeignHands, identity
 from harness.kube import Kube, in_namespace
 from harness.load_run import LoadRun
 from harness.load_summary import LoadSummary
-from harness.mc_install import HISTORY_ROWS, Mc
+from harness.mc_install import EXECUTIONS, HISTORY_ROWS, Mc
 from harness.namespaces import namespace
 from harness.releases import PhaseRecorder
 from harness.waiting import poll
@@ -49,10 +49,10 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("operator")]
 
 @pytest.fixture(scope="module")
 def plane(kube: Kube, operator: None, request: pytest.FixtureRequest) -> Iterator[Mc]:
-    """mc 1.0.0 over a database with history, which the tests of this module upgrade one after the other."""
+    """mc 1.0.0 over a database with history and a standby, which the tests here upgrade one after the other."""
     before = request.session.testsfailed
     with namespace(kube, "mc", failed=lambda: request.session.testsfailed > before) as name:
-        installed = Mc(kube, name, values=VALUES)
+        installed = Mc(kube, name, values=VALUES, standby=True)
         installed.install()
         yield installed
 
@@ -182,6 +182,16 @@ def test_an_upgrade_takes_its_data_along_while_both_versions_write_and_foreign_h
         f" AND owner_email = 'person-' || {number_of_row} || '@example.com'"
     )
     assert number(plane, moved) == HISTORY_ROWS
+    assert_the_standby_has_it_too(plane)
+
+
+def assert_the_standby_has_it_too(plane: Mc) -> None:
+    told = plane.release.status()["migrations"]
+    (replica,) = told["replicas"]
+    assert (replica["endpoint"], replica["state"]) == ("postgres-standby:5432/mc", "ok")
+    assert (replica["ledgerLine"], replica["timeline"]) == (told["ledgerLine"], told["timeline"])
+    plane.replica.wait_caught_up(plane.primary)
+    assert plane.replica.value(EXECUTIONS) == plane.primary.value(EXECUTIONS)
 
 
 def assert_applied_in_vain(plane: Mc, hands: ForeignHands, green: str) -> None:

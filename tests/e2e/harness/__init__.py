@@ -2,5 +2,5 @@
 
 `kube` speaks to the API server, `waiting` waits on conditions, `load_run` plays users from a Pod,
 `releases` follows a ControlPlaneRelease, `operator_install` and `mc_install` install the charts,
-`podinfo` builds the release of an application that knows nothing of us.
+`postgres` is mc's database with its standby, `podinfo` builds the release of an application that knows nothing of us.
 """

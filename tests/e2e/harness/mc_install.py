@@ -1,4 +1,5 @@
-"""mc, the managed control plane, installed by its chart over a PostgreSQL of its own, and upgraded as a user does."""
+"""mc, the managed control plane, installed by its chart over a PostgreSQL of its own, with a streaming standby where
+one is asked for, and upgraded as a user does."""
 
 from __future__ import annotations
 
@@ -12,15 +13,13 @@ import yaml
 from harness.kube import Kube, Object, read_manifests
 from harness.load_run import LoadPlan
 from harness.operator_install import helm
+from harness.postgres import PRIMARY_MANIFEST, REPLICA_KEY, STANDBY, STANDBY_MANIFEST, Server
 from harness.releases import Release
-from harness.waiting import wait_for_object
 
 ROOT = Path(__file__).resolve().parents[3]
 MC_CHART = ROOT / "infra" / "helm" / "mc"
-POSTGRES = ROOT / "tests" / "e2e" / "manifests" / "postgres.yaml"
 HELM_RELEASE = "mc"
-LOGINS = POSTGRES.with_name("logins.sql")
-POSTGRES_POD = "postgres-0"
+LOGINS = PRIMARY_MANIFEST.with_name("logins.sql")
 INSTALL_SECONDS = 180
 #: Rows that are there before the first upgrade; the migration has to move each of them.
 HISTORY_ROWS = 100_000
@@ -36,6 +35,11 @@ ANALYZE executions;
 #: Columns and values of an execution's owner: in one column in 1.0.0, in two from 1.1.0 on.
 OWNER_WHOLE = ("owner", "'Person ' || i || ' <person-' || i || '@example.com>'")
 OWNER_SPLIT = ("owner_name, owner_email", "'Person ' || i, 'person-' || i || '@example.com'")
+#: Every execution in the new shape, in one line.
+EXECUTIONS = """
+SELECT count(*) || ' ' || md5(string_agg(format('%s|%s|%s', id, owner_name, owner_email), E'\\n' ORDER BY id))
+FROM executions
+"""
 
 
 @dataclass
@@ -47,18 +51,30 @@ class Mc:
     first_version: str = "1.0.0"
     history_rows: int = HISTORY_ROWS
     values: dict[str, Any] = field(default_factory=dict)
+    #: Whether PostgreSQL has a streaming one, and the release names it.
+    standby: bool = False
+
+    @property
+    def primary(self) -> Server:
+        return Server(self.kube, self.namespace)
+
+    @property
+    def replica(self) -> Server:
+        """There where `standby` is asked for."""
+        return Server(self.kube, self.namespace, STANDBY)
 
     @property
     def release(self) -> Release:
         return Release(self.kube, self.namespace, "mc")
 
     def install(self) -> None:
-        self.kube.apply_all(read_manifests(POSTGRES), namespace=self.namespace)
-        wait_for_object(
-            self.kube, "Pod", POSTGRES_POD, self.namespace, is_ready,
-            what="PostgreSQL to be ready", deadline_seconds=INSTALL_SECONDS,
-        )  # fmt: skip
+        for manifest in (PRIMARY_MANIFEST, *([STANDBY_MANIFEST] if self.standby else [])):
+            self.kube.apply_all(read_manifests(manifest), namespace=self.namespace)
+        self.primary.wait_ready(deadline_seconds=INSTALL_SECONDS)
         self.sql(LOGINS.read_text())
+        if self.standby:
+            self.replica.wait_ready(deadline_seconds=INSTALL_SECONDS)
+            self.replica.wait_streaming()
         self.ask_for(self.first_version)
         self.release.wait_settled(self.first_version, deadline_seconds=INSTALL_SECONDS)
         if self.history_rows:
@@ -75,7 +91,8 @@ class Mc:
         return [obj for obj in yaml.safe_load_all(text) if obj]
 
     def _chart(self, version: str) -> list[str]:
-        settings = {"version": version, "database.logins.enabled": True, **self.values}
+        standbys = {"database.replicaKeys": [REPLICA_KEY]} if self.standby else {}
+        settings = {"version": version, "database.logins.enabled": True, **standbys, **self.values}
         return [
             str(MC_CHART),
             *("--namespace", self.namespace, "--values", str(MC_CHART / "values.bluegreen.yaml")),
@@ -87,13 +104,8 @@ class Mc:
         ]
 
     def sql(self, statements: str) -> str:
-        return self.kube.kubectl(
-            *("exec", "--namespace", self.namespace, "-i", POSTGRES_POD, "--"),
-            *("psql", "--quiet", "--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"),
-            "postgresql://mc:only-for-tests@127.0.0.1:5432/mc",
-            stdin=statements,
-            timeout=120,
-        )
+        """On the primary, as the role that owns the tables."""
+        return self.primary.sql(statements)
 
     def load(self, **changes: Any) -> LoadPlan:
         plan = {
@@ -103,8 +115,3 @@ class Mc:
             "verify_dsn": f"postgresql://mc:only-for-tests@postgres.{self.namespace}.svc.cluster.local:5432/mc",
         }
         return LoadPlan(**(plan | changes))
-
-
-def is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)

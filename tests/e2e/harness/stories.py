@@ -201,10 +201,18 @@ class McRefusal:
     name: str = "refusal"
     told: int = 0
     patience_seconds: float = PATIENCE_SECONDS
+    #: Whether its database has a streaming one that the release names.
+    standby: bool = False
 
     def __post_init__(self) -> None:
         self.before = Before("", "1.0.0", "blue")
-        self.plane = Mc(self.kube, self.namespace, history_rows=2000, values=self.values(approval=False))
+        self.plane = Mc(
+            self.kube,
+            self.namespace,
+            history_rows=2000,
+            values=self.values(approval=False),
+            standby=self.standby,
+        )
 
     @property
     def release(self) -> Release:
