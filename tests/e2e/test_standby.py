@@ -43,11 +43,11 @@ BEFORE_THE_CONTRACT = {"approval.beforeContract": True}
 pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
-def refusal(kube: Kube, namespace: str) -> McRefusal:
+def refused_plane(kube: Kube, namespace: str) -> McRefusal:
     return McRefusal(kube, namespace, standby=True)
 
 
-def upgrade(kube: Kube, namespace: str) -> McUpgrade:
+def upgraded_plane(kube: Kube, namespace: str) -> McUpgrade:
     return McUpgrade(kube, namespace, standby=True)
 
 
@@ -55,7 +55,7 @@ def upgrade(kube: Kube, namespace: str) -> McUpgrade:
 def plane(kube: Kube, no_other_operator: None, request: pytest.FixtureRequest) -> Iterator[Lane[McRefusal]]:
     """mc 1.0.0 with a standby, upgraded and given up as often as there are tests before the switch."""
     before = request.session.testsfailed
-    with lane(kube, refusal, failed=lambda: request.session.testsfailed > before) as ready:
+    with lane(kube, refused_plane, failed=lambda: request.session.testsfailed > before) as ready:
         yield ready
 
 
@@ -71,7 +71,7 @@ def made(plane: Lane[McRefusal]) -> Iterator[Lane[McRefusal]]:
 def own_plane(kube: Kube, request: pytest.FixtureRequest, **values: Any) -> Iterator[Lane[McUpgrade]]:
     """mc 1.0.0 with a standby and these values, about to be upgraded with its data."""
     before = request.session.testsfailed
-    with lane(kube, upgrade, failed=lambda: request.session.testsfailed > before) as ready:
+    with lane(kube, upgraded_plane, failed=lambda: request.session.testsfailed > before) as ready:
         ready.story.plane.values |= values
         ready.story.set_out()
         yield ready
