@@ -40,10 +40,15 @@ CHECKPOINT = RESULTS / "traffic.checkpoint.json"
 #: Repeats count together as long as these are the same.
 CODE = [ROOT / "operator" / "conductor", ROOT / "bench" / "load"]
 REQUESTS, REPEATS, CLIENTS = 1_000_000, 20, 5_000
-#: Of the clients, those that open a connection for each request.
-ONE_SHOT_SHARE = 0.02
-#: Of the requests, those of clients that keep their connection.
-KEEP_ALIVE_RATE_SHARE = 0.8
+#: Of the clients, those that open a connection for each request, and what all of them ask for in a second.
+ONE_SHOT_SHARE, ONE_SHOT_RATE = 0.02, 50.0
+#: Mean seconds from one request to the next of a client that keeps its connection, by provider; none is further from
+#: it than JITTER. A Service's client hears in its next answer that it has to go: the promise cannot hold for one that
+#: asks more seldom than the promise is long. A Gateway chooses anew for each request, however seldom one comes.
+PACE_SECONDS = {"Service": 2.0, "GatewayAPI": 4.0}
+JITTER = 0.2
+#: At the latest; the application ends its hook as soon as nobody is left.
+DRAIN_SECONDS = 10
 #: Three pods of each version can express both, so that Services and routes are asked for the same.
 RAMP = [{"weight": 25, "hold": "5s"}, {"weight": 50, "hold": "5s"}]
 #: Ended by the command to go back.
@@ -63,12 +68,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """Requests in all, over so many repeats; clients at once, and what they ask for in a second."""
+    """Requests in all, over so many repeats, and clients at once."""
 
     requests: int
     repeats: int
     clients: int
-    rate: float
 
     @property
     def requests_each(self) -> int:
@@ -88,7 +92,7 @@ class Course:
         return f"{self.release.namespace}.example.org"
 
     def spec(self, version: str, attempt: str) -> Json:
-        spec = release_spec(version, ShedappOptions(soak=SOAK))
+        spec = release_spec(version, ShedappOptions(soak=SOAK, drain_seconds=DRAIN_SECONDS, told=True))
         routes = [{"name": NAME}] if self.provider == "GatewayAPI" else []
         return changed(
             spec,
@@ -107,23 +111,37 @@ class Course:
             kube.apply(gateway.http_route(place, NAME, host=self.host))
             gateway.wait_accepted(kube, place, NAME)
 
+    @property
+    def one_shot_clients(self) -> int:
+        return max(1, round(self.options.clients * ONE_SHOT_SHARE))
+
+    @property
+    def keep_alive_rate(self) -> float:
+        """Requests a second of the clients that keep their connection."""
+        return (self.options.clients - self.one_shot_clients) / PACE_SECONDS[self.provider]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second of all clients."""
+        return self.keep_alive_rate + ONE_SHOT_RATE
+
     def users(self) -> LoadPlan:
-        one_shot = max(1, round(self.options.clients * ONE_SHOT_SHARE))
         routed = self.provider == "GatewayAPI"
         inside = f"http://{NAME}.{self.release.namespace}.svc.cluster.local/version"
         return LoadPlan(
             url=gateway.url("/version") if routed else inside,
             host=self.host if routed else "",
             version_json="version",
-            keep_alive_clients=self.options.clients - one_shot,
-            one_shot_clients=one_shot,
-            rate=self.options.rate,
-            keep_alive_rate=self.options.rate * KEEP_ALIVE_RATE_SHARE,
+            keep_alive_clients=self.options.clients - self.one_shot_clients,
+            one_shot_clients=self.one_shot_clients,
+            rate=self.rate,
+            keep_alive_rate=self.keep_alive_rate,
+            jitter=JITTER,
         )
 
     def repeat(self, number: int) -> Json:
         """One upgrade until every client is moved, and back by command."""
-        release, steady = self.release, round(self.options.rate * STEADY_SECONDS)
+        release, steady = self.release, round(self.rate * STEADY_SECONDS)
         with LoadRun(release.kube, self.users(), name="traffic-users") as users:
             users.wait_requests(steady, deadline_seconds=120)
             release.apply(self.spec(NEW_VERSION, f"{number}-{time.time():.0f}"))
@@ -138,7 +156,7 @@ class Course:
             )
             back = users.wait_version(OLD_VERSION, deadline_seconds=60, only=True)
             wanted = max(self.options.requests_each, back.requests + steady)
-            users.wait_requests(wanted, deadline_seconds=wanted / self.options.rate + 300)
+            users.wait_requests(wanted, deadline_seconds=wanted / self.rate + 300)
             summary = users.stop()
         return told(upgrade, summary)
 
@@ -253,14 +271,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=REQUESTS, help="of each provider, over all repeats")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--clients", type=int, default=CLIENTS, help="connected at once")
-    parser.add_argument("--rate", type=float, default=700, help="requests a second of all of them")
     parser.add_argument("--fresh", action="store_true", help="forget the repeats that are done")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     given = parse(argv)
-    options = Options(given.requests, given.repeats, given.clients, given.rate)
+    options = Options(given.requests, given.repeats, given.clients)
     with connect() as kube:
         about = {"code": key_of(CODE, suffixes=(".py", ".go")), "options": asdict(options)}
         if given.fresh:

@@ -19,8 +19,11 @@ const (
 	oneShot   clientKind = "oneshot"
 
 	unknownVersion = "unknown"
-	// A client looks up from its think time this often, to see whether the run has ended.
+	// A client whose connection nobody watches looks this often whether it, or the run, has ended.
 	thinkSlice = 200 * time.Millisecond
+	// One whose idle connection is watched hears of its end at once: this is only for the end of the run, and thousands
+	// of clients who looked more often would need more of the processor than their requests do.
+	watchSlice = time.Second
 )
 
 type client struct {
@@ -63,7 +66,7 @@ func (c *client) run(ctx context.Context) {
 		started := time.Now()
 		c.ask(call, started)
 		// A late client skips the turns that it missed: the loop is closed.
-		turn = started.Add(time.Duration((0.5 + c.random.Float64()) * float64(interval)))
+		turn = started.Add(c.settings.thought(c.random, interval))
 	}
 	now := time.Now()
 	c.tally.gap(c.number, now.Sub(c.lastGood), now)
@@ -74,7 +77,7 @@ func (c *client) run(ctx context.Context) {
 func (c *client) think(ctx context.Context, turn time.Time) bool {
 	for ctx.Err() == nil {
 		now := time.Now()
-		until := now.Add(min(turn.Sub(now), thinkSlice))
+		until := now.Add(min(turn.Sub(now), watchSlice))
 		if c.conn == nil {
 			waitUntil(ctx, until)
 		} else {

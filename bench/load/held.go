@@ -77,7 +77,7 @@ func (h *holder) run(ctx context.Context) {
 	for h.think(ctx, turn) && h.budget.take() {
 		started := time.Now()
 		h.ask(started)
-		turn = started.Add(time.Duration((0.5 + h.random.Float64()) * float64(interval)))
+		turn = started.Add(h.settings.thought(h.random, interval))
 	}
 	now := time.Now()
 	h.tally.gap(h.number, now.Sub(h.lastGood), now)

@@ -6,6 +6,7 @@ package main
 import (
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,47 @@ func TestEveryKindOfClientIsMovedByAnApplicationThatLeavesAndLosesNothing(t *tes
 		}
 	}
 	t.Logf("%d requests, connections %+v", report.Requests, report.Connections)
+}
+
+func TestADrainSendsClientsAwayAndEndsWithTheLastOfThem(t *testing.T) {
+	const clients = 4
+	old, fresh := listen(t, "1.0.0"), listen(t, "1.1.0")
+	defer old.Leave(0, 0)
+	services := front(t, old)
+	type drained struct {
+		status int
+		err    error
+		took   time.Duration
+	}
+	ended := make(chan drained, 1)
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		services.lead(fresh)
+		started := time.Now()
+		answer, err := http.Get("http://" + old.At.HTTP + "/drain?seconds=20")
+		if err != nil {
+			ended <- drained{err: err}
+			return
+		}
+		answer.Body.Close()
+		ended <- drained{status: answer.StatusCode, took: time.Since(started)}
+	}()
+	report := load(t, "http://127.0.0.1/", func(s *settings) {
+		services.plan(clients, s)
+		s.held = map[clientKind]*heldClients{}
+		s.duration = 3 * time.Second
+	})
+	if report.Failures != 0 {
+		t.Fatalf("%d failures: %v %+v", report.Failures, report.FailuresByKind, report.FailureSamples)
+	}
+	if end := <-ended; end.err != nil || end.status != http.StatusNoContent || end.took > 2*time.Second {
+		t.Errorf("the drain was not answered with the last client: %+v", end)
+	}
+	for _, client := range report.Clients {
+		if client.Connections != 2 || client.Told != 1 {
+			t.Errorf("client %d was not sent away once: %+v", client.Number, client)
+		}
+	}
 }
 
 func TestAHeldConnectionThatIsCutUnderARequestIsAFailureOfEveryKind(t *testing.T) {

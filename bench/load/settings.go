@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"regexp"
@@ -33,6 +34,7 @@ type settings struct {
 	oneShot       int
 	rate          float64
 	keepAliveRate float64
+	jitter        float64
 	duration      time.Duration
 	requests      int64
 	timeout       time.Duration
@@ -62,6 +64,7 @@ func parseSettings(arguments []string, output io.Writer) (settings, error) {
 	flags.IntVar(&s.oneShot, "oneshot", 50, "clients that open a connection per request")
 	flags.Float64Var(&s.rate, "rate", 350, "requests per second of all clients together")
 	flags.Float64Var(&s.keepAliveRate, "keepalive-rate", 0, "of -rate, the requests per second of the keep-alive clients (0: all clients ask equally often)")
+	flags.Float64Var(&s.jitter, "jitter", 0.5, "how far a client's time from request to request is from its mean, as a share of it")
 	flags.DurationVar(&s.duration, "duration", 0, "end after this time (0: at SIGTERM)")
 	flags.Int64Var(&s.requests, "requests", 0, "end after this many requests (0: no bound)")
 	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "an answer later than this is a failure")
@@ -121,6 +124,8 @@ func (s settings) check() error {
 		return fmt.Errorf("-keepalive-rate %g: must be between 0 and -rate %g", s.keepAliveRate, s.rate)
 	case s.keepAliveRate > 0 && (s.keepAlive == 0 || s.oneShot > 0 && s.keepAliveRate == s.rate):
 		return fmt.Errorf("-keepalive-rate %g: leaves a kind of clients without requests; change it or the clients", s.keepAliveRate)
+	case s.jitter < 0 || s.jitter > 1:
+		return fmt.Errorf("-jitter %g: must be from 0 to 1", s.jitter)
 	case s.timeout <= 0:
 		return fmt.Errorf("-timeout %s: must be above 0", s.timeout)
 	case s.postShare < 0 || s.postShare > 1:
@@ -185,6 +190,11 @@ func (s settings) turnInterval(kind clientKind) time.Duration {
 		return 0
 	}
 	return time.Duration(float64(clients) / rate * float64(time.Second))
+}
+
+// thought is the time from the start of one request to the start of the next, evenly spread around the mean.
+func (s settings) thought(random *rand.Rand, interval time.Duration) time.Duration {
+	return time.Duration((1 + s.jitter*(2*random.Float64()-1)) * float64(interval))
 }
 
 func (s settings) port() string {

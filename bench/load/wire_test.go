@@ -60,7 +60,7 @@ func load(t *testing.T, target string, change func(*settings)) summary {
 		t.Fatal(err)
 	}
 	s := settings{
-		url: parsed, host: parsed.Host, profile: "get", keepAlive: 1, rate: 200, requests: 4,
+		url: parsed, host: parsed.Host, profile: "get", keepAlive: 1, rate: 200, requests: 4, jitter: 0.5,
 		timeout: 5 * time.Second, postShare: 0.35, tenants: 2, expectStatus: 200, versionHeader: "X-Version",
 	}
 	change(&s)

@@ -54,6 +54,8 @@ class LoadPlan:
     rate: float = 350
     #: Of `rate`, what the keep-alive clients ask; 0: all clients ask equally often.
     keep_alive_rate: float = 0
+    #: How far a client's time from request to request is from its mean, as a share of it.
+    jitter: float = 0.5
     requests: int = 0
     duration_seconds: int = 0
     post_share: float = 0.35
@@ -81,6 +83,7 @@ class LoadPlan:
             "oneshot": self.one_shot_clients,
             "rate": self.rate,
             "keepalive-rate": self.keep_alive_rate,
+            "jitter": self.jitter,
             "requests": self.requests,
             "duration": f"{self.duration_seconds}s",
             "post-share": self.post_share,

@@ -33,6 +33,8 @@ class ShedappOptions:
     drain_seconds: int = 2
     #: What ends the preStop hook before its time (`preStopHook.waiter.until`); empty: nothing does.
     waiter: str = ""
+    #: Whether the application is told of the hook, sends HTTP/1.1 clients away then, and ends it when they have gone.
+    told: bool = False
     #: Fewer verification requests than in production: what is tested here is not how sure a verdict is.
     miss_rate: float = 0.05
 
@@ -78,6 +80,8 @@ def pre_stop_hook(options: ShedappOptions) -> dict[str, Any]:
     hook: dict[str, Any] = {"enabled": True, "drainSeconds": options.drain_seconds}
     if options.waiter:
         hook["waiter"] = {"image": DRAIN_IMAGE, "until": options.waiter, "settleSeconds": SETTLE_SECONDS}
+    if options.told:
+        hook["httpGet"] = {"path": "/drain", "port": "http"}
     return hook
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from harness.load_summary import KEEP_ALIVE, ONE_SHOT
 from traffic import Options, broken, p99, table
 
-OPTIONS = Options(requests=100, repeats=2, clients=10, rate=5.0)
+OPTIONS = Options(requests=100, repeats=2, clients=10)
 
 
 def repeat(

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -36,6 +37,7 @@ func init() {
 
 type application struct {
 	version string
+	parting atomic.Bool   // HTTP/1.1 clients are told to open another connection
 	leaving chan struct{} // closed at SIGTERM
 	sockets sockets
 }

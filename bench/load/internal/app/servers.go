@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ func Listen(version string, at Addresses) (*Servers, error) {
 	plain := http.NewServeMux()
 	plain.HandleFunc("GET /version", a.tellVersion)
 	plain.HandleFunc("GET /readyz", a.ready)
+	plain.HandleFunc("GET /drain", s.drain)
 	plain.Handle("GET /metrics", promhttp.Handler())
 	s.http = &http.Server{Handler: s.sendingAway(plain), ConnState: s.open.change}
 
@@ -76,17 +78,33 @@ func Listen(version string, at Addresses) (*Servers, error) {
 // sendingAway: an HTTP/1.1 client that is told in an answer to open another connection loses nothing.
 func (s *Servers) sendingAway(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.app.isLeaving() {
+		if s.app.parting.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		inner.ServeHTTP(w, r)
 	})
 }
 
+// drain is a preStop hook: HTTP/1.1 clients are sent away from now on, and it is answered once the one that asks for it is
+// the last, at the latest after so many seconds. The other protocols say goodbye at SIGTERM.
+func (s *Servers) drain(w http.ResponseWriter, r *http.Request) {
+	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
+	if err != nil || seconds < 0 {
+		http.Error(w, "seconds: give a whole number, as in /drain?seconds=20", http.StatusBadRequest)
+		return
+	}
+	s.app.parting.Store(true)
+	patience, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
+	defer cancel()
+	s.open.wait(patience, 1)
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // Leave ends all of it within grace and tells what had to be cut off.
 func (s *Servers) Leave(farewell, grace time.Duration) string {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+	s.app.parting.Store(true)
 	close(s.app.leaving)
 	var mu sync.Mutex
 	var cut []string
@@ -115,14 +133,7 @@ func (s *Servers) Leave(farewell, grace time.Duration) string {
 func (s *Servers) leaveHTTP(ctx context.Context, farewell time.Duration) error {
 	patience, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	ticker := time.NewTicker(closeLook)
-	defer ticker.Stop()
-	for s.open.count() > 0 && patience.Err() == nil {
-		select {
-		case <-patience.Done():
-		case <-ticker.C:
-		}
-	}
+	s.open.wait(patience, 0)
 	return s.http.Shutdown(ctx)
 }
 
@@ -167,6 +178,18 @@ func (c *connections) change(conn net.Conn, state http.ConnState) {
 		c.open[conn] = true
 	case http.StateClosed, http.StateHijacked:
 		delete(c.open, conn)
+	}
+}
+
+// wait returns once no more than `most` are open, or the context ends.
+func (c *connections) wait(ctx context.Context, most int) {
+	ticker := time.NewTicker(closeLook)
+	defer ticker.Stop()
+	for c.count() > most && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
 	}
 }
 
