@@ -168,7 +168,8 @@ def _traefik() -> list[Object]:
         "ports": [{"name": "web", "containerPort": PORT}, {"name": "health", "containerPort": HEALTH_PORT}],
         "readinessProbe": {"httpGet": {"path": "/ping", "port": "health"}, "periodSeconds": 1},
         "securityContext": RESTRICTED_CONTAINER,
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        # Five thousand connections of users need half a gigabyte.
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "2Gi"}},
     }
     pod = {"serviceAccountName": _ACCOUNT, "securityContext": RESTRICTED_POD, "containers": [container]}
     deployment = {
