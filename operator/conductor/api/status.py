@@ -166,8 +166,9 @@ class UpgradeStatus(StatusModel):
     #: By what requests can ask for the candidate, and how often its routes were given rules for that.
     preview: Short = ""
     previewed: int = 0
-    #: That cannot be had, or somebody takes it away: the upgrade goes on without.
+    #: That cannot be had, or somebody takes it away: the upgrade goes on without. And why.
     preview_left_out: bool = False
+    preview_gap: Message = ""
     #: Ways through Gateways on which the former version answered before the switch: there the new one is waited for.
     gateways: tuple[Message, ...] = Field(default=(), max_length=64)
     paused_at: Instant | None = None

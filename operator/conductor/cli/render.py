@@ -10,8 +10,12 @@ from conductor.cli.style import Style, between, clock, lasting
 from conductor.cli.view import (
     CONTRACT_WAITS,
     FAILED_OUTCOMES,
+    PREVIEWED_PHASES,
     UPGRADE_PHASES,
+    WAY_BACK,
     Health,
+    Preview,
+    PreviewState,
     Progress,
     Release,
     Replica,
@@ -23,6 +27,15 @@ from conductor.cli.view import (
 LABEL = 10
 GOOD_WHEN_FALSE = frozenset({"Stalled", "Reconciling"})
 NEUTRAL = frozenset({"RollbackWindowOpen", "Reconciling"})
+PREVIEW_MARKS = {
+    PreviewState.TO_COME: "later",
+    PreviewState.BEING_WRITTEN: "now",
+    PreviewState.OFFERED: "good",
+    PreviewState.LEFT_OUT: "warn",
+    PreviewState.ENDED: "skipped",
+}
+#: Ways through Gateways that are named; more are counted.
+MOST_WAYS = 3
 VERDICT_MARKS = {"Healthy": "good", "Unhealthy": "bad", "NoData": "warn", "Error": "warn"}
 
 
@@ -44,6 +57,10 @@ def release_lines(release: Release, now: datetime, style: Style) -> list[str]:
     if release.upgrade is not None and release.upgrade.health is not None:
         lines += health_lines(release.upgrade.health, now, style)
     lines += ["", *traffic_lines(release, style)]
+    if release.preview is not None:
+        lines += preview_lines(release.preview, release, style)
+    if release.asked_ways is not None:
+        lines += wrapped("Gateways", asked_ways(release.asked_ways), style)
     if release.upgrade is not None:
         lines += ["", field("Upgrade", upgrade_head(release.upgrade, style))]
         lines += timeline_lines(release.upgrade, release.phase, now, style)
@@ -129,7 +146,7 @@ def shares(release: Release) -> str:
 def release_mark(release: Release) -> str:
     if release.stalled:
         return "bad"
-    if release.phase in ("RollingBack", "BackingOut"):
+    if release.phase in WAY_BACK:
         return "back"
     if release.under_way:
         return "now"
@@ -215,6 +232,36 @@ def traffic_lines(release: Release, style: Style) -> list[str]:
     return lines
 
 
+def preview_lines(found: Preview, release: Release, style: Style) -> list[str]:
+    """By what the candidate is asked for, and whether that reaches it now."""
+    mark = style.mark(PREVIEW_MARKS[found.state])
+    return wrapped("Preview", f"{found.mark}; {preview_said(found, release)}", style, mark)
+
+
+def preview_said(found: Preview, release: Release) -> str:
+    match found.state:
+        case PreviewState.TO_COME:
+            return "not on the routes " + ("yet" if release.phase in PREVIEWED_PHASES else "before Verifying")
+        case PreviewState.BEING_WRITTEN:
+            return "being put on the routes"
+        case PreviewState.OFFERED:
+            return f"on the routes, leads to {found.version}"
+        case PreviewState.LEFT_OUT:
+            return "left out (PreviewLeftOut)" + (f": {found.why}" if found.why else "")
+        case PreviewState.ENDED:
+            if release.phase in WAY_BACK:
+                return "is taken off the routes with the way back"
+            return "taken off the routes with the switch"
+
+
+def asked_ways(ways: Sequence[str]) -> str:
+    """Through which Gateways the new version has to answer after the switch."""
+    if not ways:
+        return "none is asked, what they say of the routes counts alone"
+    more = f", and {len(ways) - MOST_WAYS} more" if len(ways) > MOST_WAYS else ""
+    return f"asked after the switch: {', '.join(ways[:MOST_WAYS])}{more}"
+
+
 def version_of(release: Release, colour: str) -> str:
     moving = release.upgrade
     if moving is not None and colour == moving.to_colour:
@@ -264,7 +311,7 @@ def timeline_lines(moving: Upgrade, current: str, now: datetime, style: Style) -
 
 def step_line(step: Step, running: bool, now: datetime, style: Style) -> str:
     mark = "now" if running and step.ended is None else "good"
-    if step.phase in ("RollingBack", "BackingOut"):
+    if step.phase in WAY_BACK:
         mark = "back"
     took = between(step.started, step.ended or (now if running else None))
     since = f"   {clock(step.started, now)}" if step.started is not None else ""

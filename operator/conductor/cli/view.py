@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 UPGRADE_PHASES = (
@@ -24,6 +25,9 @@ BEFORE_THE_SWITCH = frozenset(UPGRADE_PHASES[: UPGRADE_PHASES.index("Ramping")])
     "Bootstrapping",
 }
 CONTRACT_WAITS = frozenset({"ContractPending", "SessionsUnproven"})
+PREVIEWED_PHASES = frozenset({"Verifying", "Ramping"})
+AFTER_VERIFYING = frozenset(UPGRADE_PHASES[UPGRADE_PHASES.index("Ramping") :])
+WAY_BACK = frozenset({"RollingBack", "BackingOut"})
 WAITING_FOR_A_START = frozenset({"Paused"})
 WAYS_OUT = {"RollbackTargetNotReady": "stay", "BackoutFailed": "keep-expanded"}
 FAILED_OUTCOMES = frozenset({"RolledBack", "Refused", "Aborted"})
@@ -122,6 +126,24 @@ class Servers:
     replicas: tuple[Replica, ...]
 
 
+class PreviewState(StrEnum):
+    TO_COME = "to come"
+    BEING_WRITTEN = "being written"
+    OFFERED = "offered"
+    LEFT_OUT = "left out"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """By what requests ask for that version, and what came of it; `why` it was left out."""
+
+    mark: str
+    version: str
+    state: PreviewState
+    why: str
+
+
 @dataclass(frozen=True)
 class Release:
     namespace: str
@@ -143,6 +165,9 @@ class Release:
     reversions: int
     progress: Progress | None = None
     servers: Servers | None = None
+    preview: Preview | None = None
+    #: Ways through Gateways that are asked after the switch; None while that is not decided, or nothing to ask.
+    asked_ways: tuple[str, ...] | None = None
 
     @property
     def under_way(self) -> bool:
@@ -282,6 +307,47 @@ def read_servers(status: Mapping[str, Any]) -> Servers | None:
     )
 
 
+def read_preview(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Preview | None:
+    """None where nobody is to ask for the candidate. It is the operator's word: the CLI reads no routes."""
+    upgrade = status.get("upgrade") or {}
+    mark = text(upgrade, "preview")
+    if mark:
+        state = preview_state(upgrade, text(status, "phase"), text(status, "reason"))
+    else:
+        mark, state = asked_by((spec.get("traffic") or {}).get("preview") or {}), PreviewState.TO_COME
+        to_come = text(status, "phase") in BEFORE_THE_SWITCH | PREVIEWED_PHASES and upgrade.get("from")
+        if not (mark and to_come and text(upgrade, "to") == text(spec, "version")):
+            return None
+    return Preview(mark, text(upgrade, "to"), state, text(upgrade, "previewGap"))
+
+
+def preview_state(upgrade: Mapping[str, Any], phase: str, reason: str) -> PreviewState:
+    if upgrade.get("previewLeftOut"):
+        return PreviewState.LEFT_OUT
+    if phase in WAY_BACK or upgrade.get("switchedAt"):
+        return PreviewState.ENDED
+    effect = text(upgrade.get("intent") or {}, "effect")
+    # No other write of a route is made in Verifying.
+    refused = reason == "WriteFailed" and phase == "Verifying" and effect == "WeighRoutes"
+    return PreviewState.BEING_WRITTEN if refused or reason == "PreviewOffered" else PreviewState.OFFERED
+
+
+def asked_by(preview: Mapping[str, Any]) -> str:
+    """The header or cookie that the spec names, in the operator's words."""
+    for kind, sign in (("header", ": "), ("cookie", "=")):
+        if found := preview.get(kind):
+            return f"{kind} {text(found, 'name')}{sign}{text(found, 'value')}"
+    return ""
+
+
+def read_asked_ways(status: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Known at the end of Verifying, and only where users are led by routes from another version."""
+    upgrade, traffic = status.get("upgrade") or {}, status.get("traffic") or {}
+    if not (upgrade.get("from") and traffic.get("routes") and text(status, "phase") in AFTER_VERIFYING):
+        return None
+    return tuple(str(way) for way in upgrade.get("gateways") or ())
+
+
 def read_release(item: Mapping[str, Any]) -> Release:
     metadata = item.get("metadata") or {}
     spec = item.get("spec") or {}
@@ -312,4 +378,6 @@ def read_release(item: Mapping[str, Any]) -> Release:
         reversions=int(traffic.get("reversions") or 0),
         progress=read_progress(status),
         servers=read_servers(status),
+        preview=read_preview(spec, status),
+        asked_ways=read_asked_ways(status),
     )

@@ -23,6 +23,12 @@ CONTRACTS = Counter(
     ["sessions", "pitr"],
     registry=REGISTRY,
 )
+PREVIEWS = Counter(
+    "mc_previews_total",
+    "Previews of upgrades, by whether they were offered on routes or left out; one that is put back counts once",
+    ["outcome"],
+    registry=REGISTRY,
+)
 CLOCK_GAP = Gauge(
     "mc_clock_gap_seconds",
     "Seconds that the API server's clock is ahead of the time that deadlines are measured with: it jumped",

@@ -302,3 +302,14 @@ def _count(before: ReleaseStatus, after: ReleaseStatus) -> None:
     contracted = after.contracted_after
     if contracted is not None and contracted != before.contracted_after:
         metrics.CONTRACTS.labels(contracted.sessions, contracted.pitr).inc()
+    preview = _preview(after)
+    if preview is not None and preview != _preview(before):
+        metrics.PREVIEWS.labels(preview[-1]).inc()
+
+
+def _preview(status: ReleaseStatus) -> tuple[str, str, str] | None:
+    """The upgrade, by what its candidate is asked for, and what came of that."""
+    upgrade = status.upgrade
+    if upgrade is None or not upgrade.preview:
+        return None
+    return upgrade.id, upgrade.preview, "left_out" if upgrade.preview_left_out else "offered"

@@ -1,6 +1,8 @@
 """The operator's own passes keep receipts: before a step forward, after all else, and not where the CRD drops them."""
 
 import json
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -44,7 +46,7 @@ class Clock:
 class Operator:
     """Passes as they run, on a story's cluster."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, wall: Callable[[], datetime] = wall_clock) -> None:
         self.clock = Clock()
         self.sink = ReceiptSink(story.kube, self.clock)
         parsed = Parsed()
@@ -59,7 +61,7 @@ class Operator:
             lambda: True,
             Sight(story.kube, Inline(), unlisted, parsed, self.clock),
             receipts=self.sink,
-            clock=ServerClock(),
+            clock=ServerClock(wall=wall),
         )
 
     def run(self, times: int = 1) -> float | None:

@@ -3,6 +3,8 @@
 It is a convenience, and holds nothing up: what cannot be had, or is taken away again and again, is left out and told.
 """
 
+from dataclasses import replace
+
 from conductor.api.reasons import Reason
 from conductor.domain.phases.context import Context
 from conductor.domain.situation import Acting, Advancing
@@ -20,7 +22,8 @@ def previewing(context: Context) -> Acting | Advancing | None:
     if from_ is None:
         return None
     if asked is None:
-        return traffic.end_preview()
+        ended = traffic.end_preview()
+        return replace(ended, changes={**ended.changes, "preview": ""}) if ended is not None else None
     told = mark_of(asked).told
     again = upgrade.preview == told
     if again and upgrade.preview_left_out:
@@ -39,7 +42,7 @@ def previewing(context: Context) -> Acting | Advancing | None:
             Reason.PREVIEW_LEFT_OUT,
             f"spec.traffic.preview: nobody reaches {context.to.version} by {told} in this upgrade, which goes on: "
             f"{why}",
-            {"preview": told, "preview_left_out": True},
+            {"preview": told, "preview_left_out": True, "preview_gap": why},
         )
     if move is None or move.reason is not Reason.PREVIEWING:
         return move
@@ -47,5 +50,11 @@ def previewing(context: Context) -> Acting | Advancing | None:
         move.effect,
         move.reason,
         move.message,
-        {**move.changes, "preview": told, "previewed": times, "preview_left_out": False},
+        {
+            **move.changes,
+            "preview": told,
+            "previewed": times,
+            "preview_left_out": False,
+            "preview_gap": "",
+        },
     )
