@@ -97,14 +97,18 @@ class Replicas:
         """Endpoint and connection of every replica. Raise TryAgain where one does not answer."""
         return [(endpoint.place, self._connected(endpoint)) for endpoint in self.endpoints]
 
+    def refuse_wrong(self, primary: Connection[Any]) -> None:
+        """Before a step begins: raise Refused where waiting at its end would not help. Nothing is waited for."""
+        mark = mark_of(primary, origin_of(primary))
+        for endpoint in self.endpoints:
+            _refuse_lasting(self._told(endpoint, mark))
+
     def wait(self, primary: Connection[Any]) -> None:
         """Until each has all that is committed on the primary now; raise what keeps the first one from it."""
         mark = mark_of(primary, origin_of(primary))
         deadline = time.monotonic() + self.limits.replica_wait_seconds
         for endpoint in self.endpoints:
-            while (lack := self._told(endpoint, mark).lack) is not None:
-                if lack.lasting:
-                    raise Refused(lack.reason, lack.message, lack.mend)
+            while (lack := _refuse_lasting(self._told(endpoint, mark))) is not None:
                 if time.monotonic() > deadline:
                     raise TryAgain(lack.reason, lack.message, lack.mend)
                 time.sleep(_POLL_SECONDS)
@@ -132,8 +136,7 @@ class Replicas:
         mark = mark_of(primary, origin_of(primary))
         told = [self._told(endpoint, mark) for endpoint in self.endpoints]
         for one in told:
-            if one.lack is not None and one.lack.lasting:
-                raise Refused(one.lack.reason, one.lack.message, one.lack.mend)
+            _refuse_lasting(one)
         # One that does not answer is as far behind as can be.
         return [
             Lag(one.endpoint, mark.lsn - (one.sighting.lsn if one.sighting else 0), one.lack) for one in told
@@ -183,6 +186,13 @@ class Replicas:
                 broken.close()
             return Told(endpoint.place, None, _silent(endpoint, error))
         return Told(endpoint.place, seen, lack_of(seen, mark))
+
+
+def _refuse_lasting(told: Told) -> Lack | None:
+    """What may pass; raise Refused for what does not."""
+    if told.lack is not None and told.lack.lasting:
+        raise Refused(told.lack.reason, told.lack.message, told.lack.mend)
+    return told.lack
 
 
 def _silent(endpoint: Dsn, error: psycopg.Error) -> Lack:

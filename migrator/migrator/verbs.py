@@ -83,6 +83,9 @@ class Run:
             self._wait_for_replicas()
             return self._done(records, "nothing to do, the ledger shows it done")
         self._lint(steps)
+        if self.request.verb is not Verb.BACKOUT:
+            # Before anything else is asked of a replica: what is read on a foreign one is nobody's hindrance.
+            self.replicas.refuse_wrong(self.connection)
         self._look_for_star_readers(steps)
         check_permit(self.connection, self.request)
         self._check_logins()

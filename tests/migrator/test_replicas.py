@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.migrator.conftest import SOME_ROWS
+from tests.migrator.conftest import FEW_ROWS, SOME_ROWS
 from tests.migrator.plane import Plane
 from tests.migrator.server import PASSWORD_IN_URL, Server, streaming_standby
 from tests.migrator.test_refusals import says
@@ -219,10 +219,16 @@ def test_a_reader_of_all_columns_on_a_standby_is_seen_too(followed: Plane, stand
 def test_a_promotion_stops_forward_steps_on_either_side(followed: Plane, standby: Server) -> None:
     """The last of this file: the standby is none afterwards."""
     line = followed.done("expand", "1.0.0", "1.1.0")["ledgerLine"]
+    followed.settings |= {"MIGRATOR_BATCH_ROWS": "2", "MIGRATOR_PAUSE_MS": "100"}
+    backfill = followed.start("migrate", "1.0.0", "1.1.0")
+    followed.wait_for(BATCHES, bool, "the first batch")
     order(standby, "SELECT pg_promote()")
-    promoted = followed.run("migrate", "1.0.0", "1.1.0")
-    says(promoted, 1, "ReplicaPromoted", place(followed, standby), "only one of the two takes writes")
-    assert followed.value(BATCHES) == 0
+    lacks = (1, "ReplicaPromoted", place(followed, standby), "only one of the two takes writes")
+    says(backfill.outcome(), *lacks)
+    lines = followed.value("SELECT max(seq) FROM maestro_conductor.events")
+    assert 0 < followed.value(BATCHES) < FEW_ROWS / 2
+    says(followed.run("migrate", "1.0.0", "1.1.0", attempt="2"), *lacks)
+    assert followed.value("SELECT max(seq) FROM maestro_conductor.events") == lines, "nothing has begun anew"
 
     moved = Plane(url_there(followed, standby), followed.folder, settings=dict(WAITS))
     stopped = moved.run("migrate", "1.0.0", "1.1.0", attempt="2", ledger_line=str(line))
