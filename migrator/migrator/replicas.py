@@ -94,6 +94,11 @@ def lack_of(seen: Sighting, mark: Mark) -> Lack | None:
             "make sure that only one of the two takes writes, correct the URLs in the Secret, then retry",
             lasting=True,
         )
+    if seen.timeline is not None and seen.timeline < mark.origin.timeline and seen.paused:
+        # It cannot follow a promotion above it before replay goes on; only then is it known whether it would.
+        return _paused(
+            f"{where}: replay is paused on timeline {seen.timeline}, the primary is on {mark.origin.timeline}"
+        )
     if seen.timeline is not None and seen.timeline != mark.origin.timeline:
         return Lack(
             Reason.REPLICA_DIVERGED,
@@ -105,11 +110,7 @@ def lack_of(seen: Sighting, mark: Mark) -> Lack | None:
         return None
     behind = f"{mark.lsn - seen.lsn} bytes behind, its ledger at line {seen.line[0] if seen.line else 0}"
     if seen.paused:
-        return Lack(
-            Reason.REPLICA_PAUSED,
-            f"{where}: replay is paused, {behind}",
-            "SELECT pg_wal_replay_resume() there, and find out who paused it",
-        )
+        return _paused(f"{where}: replay is paused, {behind}")
     if not seen.receiving:
         return Lack(
             Reason.REPLICA_CUT,
@@ -120,6 +121,12 @@ def lack_of(seen: Sighting, mark: Mark) -> Lack | None:
         Reason.REPLICA_BEHIND,
         f"{where} is {behind}",
         "look for what slows its replay (long queries on it, recovery_min_apply_delay, its disk)",
+    )
+
+
+def _paused(message: str) -> Lack:
+    return Lack(
+        Reason.REPLICA_PAUSED, message, "SELECT pg_wal_replay_resume() there, and find out who paused it"
     )
 
 

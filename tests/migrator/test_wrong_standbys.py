@@ -11,7 +11,7 @@ import pytest
 from tests.migrator.plane import Plane
 from tests.migrator.server import Server, running_server, streaming_standby
 from tests.migrator.test_refusals import says
-from tests.migrator.test_replicas import of_server, order, wait_there
+from tests.migrator.test_replicas import WAITS, of_server, order, wait_there
 
 SYSTEM = "SELECT system_identifier FROM pg_control_system()"
 
@@ -86,21 +86,34 @@ def test_a_standby_on_another_timeline_is_refused_before_anything_begins(
     chain: Chain, tmp_path: Path
 ) -> None:
     """The last of this file. The release leads to the old primary, which nobody ended, and its standby went along with
-    the new one."""
+    the new one, as soon as its replay was let on."""
     old = Plane(chain.first.url("mc"), tmp_path)
     old.settings["REPLICA_URL_1"] = chain.third.url("mc")
     [told] = old.done("inspect", "1.0.0", "1.1.0")["replicas"]
     assert (told["state"], told["timeline"]) == ("ok", 1)
 
-    order(chain.second, "SELECT pg_promote()")
-    wait_there(chain.third, "SELECT received_tli = 2 FROM pg_stat_wal_receiver")
+    new = Plane(chain.second.url("mc"), tmp_path, settings={"REPLICA_URL_1": chain.third.url("mc"), **WAITS})
+    order(chain.third, "SELECT pg_wal_replay_pause()")
+    try:
+        order(chain.second, "SELECT pg_promote()")
+        wait_there(chain.third, "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE received_tli = 1)")
+        says(
+            new.run("barrier", "1.0.0", "1.1.0"),
+            2,
+            "ReplicaPaused",
+            "the primary is on 2",
+            "wal_replay_resume",
+        )
+    finally:
+        order(chain.third, "SELECT pg_wal_replay_resume()")
+    wait_there(chain.third, "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE received_tli = 2)")
     assert_no_step_begins_but_the_way_back_does(
         old, chain.third.url("mc"), "ReplicaDiverged",
         f"replica 127.0.0.1:{chain.third.port}/mc follows timeline 2, the primary is on 1",
         "pg_rewind", "or correct DATABASE_URL",
     )  # fmt: skip
 
-    new = Plane(chain.second.url("mc"), tmp_path, settings={"REPLICA_URL_1": chain.third.url("mc")})
+    new.settings["MIGRATOR_REPLICA_WAIT_SECONDS"] = "30"
     says(new.run("expand", "1.0.0", "1.1.0", upgrade="u2"), 1, "FailedOver", "timeline 1", "timeline 2")
     expanded = new.done("expand", "1.0.0", "1.1.0", upgrade="u2", attempt="2")
     [told] = expanded["replicas"]
