@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cluster import leftovers
+from cluster.images import deliver
 from cluster.interface import Cluster, select
 from cluster.local import LocalCluster
 from harness import operator_install, podinfo
@@ -24,6 +25,7 @@ from harness.load_summary import LoadSummary
 from harness.namespaces import namespace
 from harness.podinfo import NEW_VERSION, OLD_VERSION, PodinfoOptions, changed
 from harness.releases import Release
+from harness.shedapp import DRAIN_IMAGE
 from harness.waiting import condition_of, wait_available, wait_condition, wait_for_object, wait_for_objects
 
 #: The operator, Prometheus and CoreDNS are on the first node, the fault is always on the second.
@@ -33,6 +35,7 @@ OPTIONS = PodinfoOptions(replicas=4, soak="5s", window="10s")
 LONG_SOAK = PodinfoOptions(replicas=4, soak="30m", window="10s")
 MISS_RATE = 0.05
 PATIENCE_SECONDS = 240.0
+PULLING = "maestro-conductor.io/role=pre-pull"
 #: Kubernetes calls a node not ready after 50 s without a word from its kubelet.
 NODE_GRACE_SECONDS = 90.0
 #: So long the fault has to change nothing.
@@ -292,6 +295,46 @@ def test_a_candidate_whose_node_is_lost_is_gone_back_from(
     seconds_with_failures = [second.offset for second in summary.seconds if second.failures]
     record_property("seconds_with_failures", seconds_with_failures)
     assert len(seconds_with_failures) <= 5, summary.line()
+
+
+@pytest.mark.usefixtures("near_operator")
+def test_images_are_pulled_on_the_node_where_no_pod_of_the_candidate_is(
+    kube: Kube, duo: Cluster, test_namespace: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Every image of these tests is on both nodes beforehand, so that what shows it is where the Job's pods ran."""
+    deliver(duo, ["drain:dev"])
+    release = installed(kube, test_namespace, components__0__replicas=1)
+    asked = {"components__0__replicas": 1, "surge__prePull": {"image": DRAIN_IMAGE}}
+    release.apply(spec_of(NEW_VERSION, LONG_SOAK, **asked))
+    wait_shed(release)
+    assert len(places(pods_of(release, NEW_VERSION))) == 1
+    upgrade = release.upgrade_id()
+
+    (job,) = kube.objects("Job", test_namespace, labels=PULLING)
+    assert job["metadata"]["name"] == f"{podinfo.NAME}-{upgrade}-pull-web"
+    complete = condition_of(job, "Complete")
+    assert complete is not None
+    assert complete["status"] == "True"
+    pods = kube.objects("Pod", test_namespace, labels=PULLING)
+    assert len(pods) == 2
+    assert places(pods) == {NEAR, FAR}
+    for pod in pods:
+        assert [item["image"] for item in pod["spec"]["containers"]] == [podinfo.image(NEW_VERSION)]
+        (container,) = pod["status"]["containerStatuses"]
+        assert container["state"]["terminated"]["exitCode"] == 0
+    for node in kube.objects("Node"):
+        names = {name for image in node["status"]["images"] for name in image["names"]}
+        assert podinfo.image(NEW_VERSION) in names, node["metadata"]["name"]
+    assert not [event for event in release.events() if event["reason"] == "ImageNotEverywhere"]
+    record_property("phases", [(phase.phase, phase.seconds) for phase in release.timeline()])
+
+    release.patch({"soak": "1s"})
+    release.wait_upgrade(NEW_VERSION, outcomes=("Succeeded",), deadline_seconds=PATIENCE_SECONDS)
+    for kind in ("Job", "Pod"):
+        wait_for_objects(
+            kube, kind, test_namespace, lambda found: not found,
+            labels=PULLING, what=f"the end of what pulled: {kind}", deadline_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
 
 
 def test_two_nodes_come_up_beside_others_and_leave_no_trace(kube: Kube, duo: Cluster) -> None:

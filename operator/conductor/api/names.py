@@ -1,5 +1,7 @@
 """Every name that stands in the cluster because of us: group, labels, annotations, object names."""
 
+import hashlib
+
 GROUP = "maestro-conductor.io"
 VERSION = "v1alpha1"
 KIND = "ControlPlaneRelease"
@@ -50,10 +52,13 @@ ROLE_SERVING = "serving"
 #: A Service that leads to one colour, for routes and for calls within it.
 ROLE_COLOUR = "colour"
 ROLE_MIGRATION = "migration"
+ROLE_PRE_PULL = "pre-pull"
 ROLE_PINNED = "pinned-config"
 ROLE_TRAFFIC = "traffic"
 
 HASH_LENGTH = 10
+#: Longer Jobs are refused: their name is a label of their pods.
+JOB_NAME_LENGTH = 63
 #: Where the pod of a migrate Job says how far it is.
 PROGRESS_PORT = 8099
 
@@ -91,3 +96,16 @@ def job_name(release: str, upgrade: str, verb: str, attempt: int) -> str:
 def job_prefix(release: str, upgrade: str) -> str:
     """What the names of all migration Jobs of an upgrade begin with."""
     return f"{release}-{upgrade}-"
+
+
+def pre_pull_name(release: str, upgrade: str, component: str) -> str:
+    """Name of the Job that pulls the images of one component of an upgrade's candidate."""
+    prefix = pre_pull_prefix(release, upgrade)
+    if len(prefix) + len(component) <= JOB_NAME_LENGTH:
+        return f"{prefix}{component}"
+    return prefix + hashlib.sha256(component.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def pre_pull_prefix(release: str, upgrade: str) -> str:
+    """What the names of all Jobs begin with that pull images for an upgrade."""
+    return f"{job_prefix(release, upgrade)}pull-"

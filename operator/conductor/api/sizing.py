@@ -86,9 +86,16 @@ class SurgeNodes(StrEnum):
     ON_DEMAND = "OnDemand"
 
 
+class PrePull(Model):
+    """The candidate's images onto every node where its pods may run. `image`: of the waiter, which runs in each."""
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+
+
 class Surge(Model):
     """Both colours side by side. `pin`: no autoscaler of ours makes either smaller meanwhile. `nodes`: whether those
     that are there must have room for both, or more come when pods ask for them."""
 
     pin: bool = True
     nodes: SurgeNodes = SurgeNodes.PRESENT
+    pre_pull: PrePull | None = None

@@ -171,6 +171,9 @@ class UpgradeStatus(StatusModel):
     preview_gap: Message = ""
     #: Ways through Gateways on which the former version answered before the switch: there the new one is waited for.
     gateways: tuple[Message, ...] = Field(default=(), max_length=64)
+    #: Since when nothing but the candidate's images on every node is waited for; and that they are no longer.
+    pre_pull_since: Instant | None = None
+    pre_pull_told: bool = False
     paused_at: Instant | None = None
     served: dict[str, int] = Field(default_factory=dict)
     #: Which template of each Deployment of the former version ran at the switch: that is what a rollback goes back to.

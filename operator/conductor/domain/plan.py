@@ -54,6 +54,7 @@ _WARNED = frozenset(
         Reason.NOT_YET_STRICT,
         Reason.PREVIEW_LEFT_OUT,
         Reason.GATEWAY_NOT_ASKED,
+        Reason.IMAGE_NOT_EVERYWHERE,
     }
 )
 #: Words for a release at rest whose spec asks for what is there: no failure is to be remembered then.

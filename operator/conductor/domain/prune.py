@@ -78,7 +78,8 @@ def _deserted(s: Snapshot, active: Revision) -> Acting | None:
 
 
 def _old_jobs(s: Snapshot) -> list[str]:
-    """Migration Jobs whose evidence stands elsewhere by now; those of the last upgrade stay to be looked at."""
+    """Jobs whose evidence stands elsewhere by now; migration Jobs of the last upgrade stay to be looked at."""
     runs = (s.status.last_upgrade, s.status.pending_contract, s.status.pending_backout)
     kept = tuple(names.job_prefix(s.name, run.id) for run in runs if run is not None)
-    return sorted(name for name in s.jobs if not name.startswith(kept))
+    pulls = tuple(names.pre_pull_prefix(s.name, run.id) for run in runs if run is not None)
+    return sorted(name for name in s.jobs if not name.startswith(kept) or name.startswith(pulls))

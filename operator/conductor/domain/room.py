@@ -122,6 +122,11 @@ def node_lack(nodes: Sequence[Node] | None, needs: Sequence[Need]) -> Lack | Non
     return Lack(says, passing=_unplaced(nodes, needs, leaving=True) is None)
 
 
+def open_to(nodes: Iterable[Node], need: Need) -> tuple[Node, ...]:
+    """The nodes where one such pod may run, and finds room now."""
+    return tuple(node for node in nodes if _may_run(need, node) and _fits(need, node.free))
+
+
 def _unplaced(nodes: Sequence[Node], needs: Sequence[Need], *, leaving: bool) -> tuple[Need, int] | None:
     """The first need with pods left over, and how many; None where all find a place."""
     free = {

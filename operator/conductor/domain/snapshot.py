@@ -201,6 +201,9 @@ class JobState:
     podless: bool = False
     #: Of its pod, while it runs.
     address: str = ""
+    #: How many of its pods are to end well, and on which nodes some did.
+    completions: int = 1
+    nodes: frozenset[str] = frozenset()
 
     @property
     def ended(self) -> bool:

@@ -138,6 +138,8 @@ def gather(
         )
         if rooms is not None and status.phase is Phase.PREFLIGHT and not answers.rejections:
             answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
+    if rooms is not None and candidate is not None and _to_be_pulled(name, spec, status, candidate, jobs):
+        answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
     failing = since_when(kube, namespace, _of(values, "Pod", Pod).values(), now) if status.upgrade else {}
     workloads = _of(values, "Deployment", Workload).values()
     foreign = [
@@ -186,6 +188,10 @@ def glance(
         return None
     values = cache.values((metadata["namespace"], metadata["name"]))
     revisions = _revisions(parsed, values)
+    candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
+    if candidate and _to_be_pulled(metadata["name"], spec, status, candidate, _of(values, "Job", JobState)):
+        # No watch shows the nodes.
+        return None
     if adopted.to_be_adopted(spec.spec, status) or adopted.in_use(status, revisions):
         # No watch shows what others made.
         return None
@@ -305,6 +311,21 @@ def _of(values: Values, kind: str, type_: type[_V]) -> dict[str, _V]:
 def _jobs(values: Values) -> dict[str, JobState]:
     job_pods = _of(values, "Pod", JobPod).values()
     return {name: read.answered(state, job_pods) for name, state in _of(values, "Job", JobState).items()}
+
+
+def _to_be_pulled(
+    release: str, spec: ParsedSpec, status: ReleaseStatus, candidate: Revision, jobs: Mapping[str, JobState]
+) -> bool:
+    """Whether a Job is still to be made that brings images onto the nodes, which has to know them."""
+    upgrade = status.upgrade
+    live = spec.spec if spec.digest == candidate.hash else None
+    asked = (live or candidate.spec).surge.pre_pull
+    if asked is None or upgrade is None or status.phase is not Phase.BRINGING_UP or upgrade.pre_pull_told:
+        return False
+    wanted = {
+        names.pre_pull_name(release, upgrade.id, component.name) for component in candidate.spec.components
+    }
+    return not wanted <= jobs.keys()
 
 
 def _refusal(kube: Kube, namespace: str, job: str) -> str:

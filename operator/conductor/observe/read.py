@@ -230,6 +230,8 @@ class JobPod:
     waiting_reason: str
     leaving_at: datetime | None = None
     address: str = ""
+    #: Where it ended well.
+    done_on: str = ""
 
 
 def job_pod(obj: Object) -> JobPod | None:
@@ -251,6 +253,7 @@ def job_pod(obj: Object) -> JobPod | None:
         _waiting_reason(obj),
         leaving_at,
         str(status.get("podIP") or "") if running else "",
+        (obj.get("spec") or {}).get("nodeName", "") if status.get("phase") == "Succeeded" else "",
     )
 
 
@@ -273,6 +276,7 @@ def unanswered(obj: Object) -> JobState:
         message=failed.get("message", ""),
         created_at=instant(created) if created else None,
         digest=(obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_DIGEST, ""),
+        completions=(obj.get("spec") or {}).get("completions") or 1,
     )
 
 
@@ -292,6 +296,7 @@ def answered(state: JobState, pods: Iterable[JobPod]) -> JobState:
         leaving_at=next((item.leaving_at for item in own if item.leaving_at), None),
         podless=not own and not state.ended,
         address=next((item.address for item in own if item.address), "") if not state.ended else "",
+        nodes=frozenset(item.done_on for item in own if item.done_on),
     )
 
 
@@ -332,13 +337,9 @@ def _exit_code(pod: Object) -> int | None:
 
 
 def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
-    message = ""
+    message = _held_up(pod.get("status") or {})
     for status in (pod.get("status") or {}).get("containerStatuses") or []:
-        state = status.get("state") or {}
-        text = (state.get("terminated") or {}).get("message", "")
-        waiting = state.get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating"):
-            message = f"{waiting['reason']}: {waiting.get('message', '')}"[:300]
+        text = ((status.get("state") or {}).get("terminated") or {}).get("message", "")
         try:
             answer = json.loads(text) if text else None
         except (ValueError, RecursionError):
@@ -347,6 +348,18 @@ def _answer(pod: Object) -> tuple[Mapping[str, Any] | None, str]:
         if isinstance(answer, dict):
             return answer, str(answer.get("message", ""))
     return None, message
+
+
+def _held_up(status: Mapping[str, Any]) -> str:
+    """Why a pod of a Job does not begin: it finds no node, or its image or configuration is not there."""
+    scheduled = conditions_of(status).get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"{scheduled.get('reason', '')}: {scheduled.get('message', '')}"[:LONGEST]
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason", "") not in _STARTING:
+            return f"{waiting['reason']}: {waiting.get('message', '')}"[:LONGEST]
+    return ""
 
 
 def revision(obj: Object) -> Revision | None:

@@ -82,6 +82,8 @@ def test_bounds_of_the_models_hold_at_admission() -> None:
     assert at(".spec.traffic.current")["enum"] == ["blue", "green"]
     assert at(".spec.soak")["pattern"] == "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
     assert at(".spec.components[].services[].ports[].targetPort") == {"x-kubernetes-int-or-string": True}
+    assert at(".spec.surge.prePull")["required"] == ["image"]
+    assert at(".spec.surge.prePull.image") == {"type": "string", "minLength": 1, "maxLength": 2048}
     assert at(".spec")["required"] == ["version", "components", "metrics"]
 
 

@@ -79,3 +79,30 @@ def test_a_recorded_spec_reads_as_it_was_accepted() -> None:
     assert isinstance(found, ReleaseSpec)
     again = parse_spec(found.model_dump(mode="json", by_alias=True, exclude_unset=True))
     assert again == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "image"),
+        ({"image": ""}, "image"),
+        ({"image": "a" * 2049}, "image"),
+        ({"image": "a", "picture": "a"}, "picture"),
+    ],
+)
+def test_images_are_pulled_ahead_by_a_waiter_that_has_an_image(asked: dict[str, Any], words: str) -> None:
+    found = parse_spec(spec("1.0.0", surge={"prePull": asked}))
+    assert not isinstance(found, ReleaseSpec)
+    assert "surge.prePull" in str(found[0])
+    assert words in str(found[0])
+
+
+def test_pulling_ahead_is_no_other_version_and_off_unless_asked_for() -> None:
+    plain, asked = spec("1.0.0"), spec("1.0.0", surge={"prePull": {"image": "registry/drain:1"}})
+    assert digest(plain) == digest(asked)
+    found, without = parse_spec(asked), parse_spec(plain)
+    assert isinstance(found, ReleaseSpec)
+    assert isinstance(without, ReleaseSpec)
+    assert found.surge.pre_pull is not None
+    assert found.surge.pre_pull.image == "registry/drain:1"
+    assert without.surge.pre_pull is None

@@ -256,7 +256,7 @@ def _is_job(decided: Plan, verb: str) -> bool:
     if not isinstance(decided.effect, CreateObject) or decided.effect.manifest["kind"] != "Job":
         return False
     manifest: Object = decided.effect.manifest
-    return bool(manifest["spec"]["template"]["spec"]["containers"][0]["args"][0] == verb)
+    return bool(manifest["spec"]["template"]["spec"]["containers"][0].get("args", [""])[0] == verb)
 
 
 def switched(decided: Plan) -> bool:

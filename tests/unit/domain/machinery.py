@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.unit.domain.data_plane import taking
+from tests.unit.domain.jobs import Podless, Pulling, Stuck, pull
 from tests.unit.domain.kubelet_events import failed, state_of
 from tests.unit.effects.memory_api import MemoryKube
 
@@ -59,20 +60,6 @@ class Behaviour:
         return {"reason": self.died_of, **({"finishedAt": at} if at else {})}
 
 
-@dataclass(frozen=True)
-class Stuck:
-    """A Job whose container cannot be started, with the word that kubelet has for why."""
-
-    waiting: str
-
-
-@dataclass(frozen=True)
-class Podless:
-    """A Job of which no pod can be created, with what its controller says of that."""
-
-    said: str
-
-
 @dataclass
 class Machinery:
     """Controllers, scheduler, kubelet."""
@@ -83,6 +70,8 @@ class Machinery:
     #: Answers of Jobs by verb, one for each attempt; the last one stays. None: the Job never ends. A member
     #: `exitCode` is the container's; `silent`: its pod was ended before it could say anything.
     jobs: dict[str, list[Mapping[str, Any] | Stuck | Podless | None]] = field(default_factory=dict)
+    #: How Jobs end that bring images onto nodes, by component.
+    pulling: dict[str, Pulling] = field(default_factory=dict)
     #: How many pods an autoscaler of ours finds right for an image's load; where nothing is said it has no metrics.
     demand: dict[str, int] = field(default_factory=dict)
     #: Pods that stay ready whatever their image does.
@@ -273,6 +262,8 @@ class Machinery:
         if job.get("status"):
             return
         name = job["metadata"]["name"]
+        if pull(self.kube, self.namespace, job, self._age(job, now), self.pulling):
+            return
         arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
         verb, attempt = arguments[0], int(arguments[arguments.index("--attempt") + 1])
         answers = self.jobs.get(verb, [{"state": STATES[verb], "message": f"{verb} is done"}])

@@ -1,7 +1,7 @@
 """The expand step and who serves on its schema; Jobs of which no pod can be created."""
 
 import pytest
-from tests.unit.domain.machinery import Podless
+from tests.unit.domain.jobs import Podless
 from tests.unit.domain.story import BAD, BROKEN, SILENT, Health, installed
 from tests.unit.domain.test_migration_stories import plane, upgrading, verbs
 

@@ -236,3 +236,14 @@ def test_a_new_leader_reads_before_it_says_that_it_leads() -> None:
     story.turn()
     assert story.reads == reads + 1
     assert story.status.reason == Reason.CLAIMING_EPOCH
+
+
+def test_images_are_pulled_although_no_watch_shows_the_nodes() -> None:
+    asked = {"surge": {"prePull": {"image": "localhost/drain:dev"}}}
+    story = Watched(installed(spec(**asked)), lags(1))
+    story.apply(spec("1.1.0", **asked))
+    story.settled()
+    jobs = [item.subject for item in story.effects if item.subject.startswith("Job/")]
+    assert len(jobs) == 2, f"made and removed again: {jobs}"
+    assert story.serving() == {"1.1.0"}
+    assert story.glances > 0

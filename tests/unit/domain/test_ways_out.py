@@ -1,7 +1,8 @@
 """What a person can still do where an upgrade cannot go on, and what must not need a person."""
 
 import pytest
-from tests.unit.domain.machinery import Behaviour, Stuck
+from tests.unit.domain.jobs import Stuck
+from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.rollouts.planes import FAILED, approve, data, health, last_id, pods, small, under_way
 from tests.unit.domain.story import BAD, NAMESPACE, Story, installed
 

@@ -386,3 +386,29 @@ def test_a_recorded_revision() -> None:
 )
 def test_a_record_that_this_operator_cannot_read_is_left_alone(data: Any) -> None:
     assert read.revision({"data": data}) is None
+
+
+def test_on_which_nodes_a_jobs_pods_ended_well() -> None:
+    def on(node: str, phase: str) -> Json:
+        return job_pod() | {"spec": {"nodeName": node}, "status": {"phase": phase}}
+
+    three = job("Complete") | {"spec": {"completions": 3}}
+    pods = [on("one", "Succeeded"), on("one", "Succeeded"), on("two", "Succeeded"), on("three", "Failed")]
+    found = read.job(three, pods)
+    assert (found.completions, found.nodes) == (3, {"one", "two"})
+    assert (read.job(job(), []).completions, read.job(job(), []).nodes) == (1, frozenset())
+
+
+def test_a_pod_of_a_job_that_cannot_begin_says_why() -> None:
+    pending, installer = job_pod(), job_pod(waiting={"reason": "PodInitializing"})
+    unschedulable = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/2 nodes",
+    }
+    pending["status"] = {"phase": "Pending", "conditions": [unschedulable]}
+    installer["status"]["initContainerStatuses"] = [{"state": PULLING}]
+    assert read.job(job(), [pending]).message == "Unschedulable: 0/2 nodes"
+    assert read.job(job(), [installer]).message == "ErrImagePull: not found"
+    assert read.job(job(), [job_pod(waiting={"reason": "PodInitializing"})]).message == ""

@@ -9,6 +9,7 @@ from conductor.domain.effects import ApplyObject, CreateObject
 from conductor.domain.manifests import preview_service
 from conductor.domain.phases.context import Context
 from conductor.domain.phases.expanded import hurt_by_expanding
+from conductor.domain.phases.pre_pulling import begun
 from conductor.domain.pods import not_ready, wanted_replicas
 from conductor.domain.revision import render_deployment
 from conductor.domain.routing import services_of
@@ -26,7 +27,7 @@ def bringing_up(context: Context) -> Situation:
         return first
     if (behind := _own_services(context)) is not None:
         return _in_time(context, behind)
-    if (growing := _deployed(context)) is not None:
+    if (growing := _deployed(context) or begun(context)) is not None:
         return growing
     if (found := trouble(s, to)) is not None:
         return Failing(*found, outcome=Outcome.REFUSED)
@@ -142,4 +143,5 @@ def brought_up_again(context: Context) -> Advancing | None:
         Phase.BRINGING_UP,
         Reason.REPAIRING,
         f"{gone[0]} was deleted by somebody; bringing {to.version} up again",
+        {"pre_pull_since": None},
     )

@@ -201,6 +201,8 @@ def _remove_candidate(context: Context) -> Situation | None:
         for _, service in services_of(to)
         if (name := names.preview_name(service.name)) in s.services and s.services[name].release == s.name
     ]
+    pulls = names.pre_pull_prefix(s.name, context.upgrade.id)
+    objects += [("Job", name) for name in sorted(s.jobs) if name.startswith(pulls)]
     kept = {service.name for _, service in services_of(context.from_)} if context.from_ else set()
     # Only the candidate declares these: with its pods gone they would select nothing.
     objects += [

@@ -5,6 +5,7 @@ from conductor.api.reasons import Reason
 from conductor.api.status import Outcome, Phase, Verdict, VerdictStatus
 from conductor.domain.phases.bring_up import brought_up_again
 from conductor.domain.phases.context import Context, approval_wait, explain, ramps
+from conductor.domain.phases.pre_pulling import pulled
 from conductor.domain.phases.previewing import previewing
 from conductor.domain.pods import not_ready
 from conductor.domain.routing import services_of
@@ -70,6 +71,8 @@ def _proven(context: Context, verdict: VerdictStatus) -> Situation:
         return Waiting(
             Reason.VERIFYING, f"no answer through {met.open[0]} yet", upgrade.deadline, changes=seen
         )
+    if (images := pulled(context, seen)) is not None:
+        return images
     if context.spec.approval.before_switch and not context.approved("switch"):
         return approval_wait(context, "switch")
     following = Phase.RAMPING if ramps(context) else Phase.SWITCHING

@@ -1,6 +1,7 @@
 """Upgrades that fail before users meet them: nothing has moved, the candidate goes, the mend is named."""
 
-from tests.unit.domain.machinery import Behaviour, Stuck
+from tests.unit.domain.jobs import Stuck
+from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import api_component
 from tests.unit.domain.rollouts.planes import (
     FAILED,

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from tests.unit.domain.jobs import Stuck
 from tests.unit.domain.legacy import adopting, running
-from tests.unit.domain.machinery import Behaviour, Stuck
+from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import Json, api_component, migrations, spec, worker_component
 from tests.unit.domain.rollouts.by_route import behind_a_route, routed, upgrading
 from tests.unit.domain.rollouts.planes import (
