@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.domain.plane import api_component, gateway_component, migrations, spec, worker_component
+from tests.unit.domain.plane import (
+    Json,
+    api_component,
+    gateway_component,
+    migrations,
+    spec,
+    worker_component,
+)
 from tests.unit.domain.story import BAD, NAME, NAMESPACE, Story, installed
 from tests.unit.domain.surroundings import Inline
 
@@ -239,7 +246,7 @@ def test_a_new_leader_reads_before_it_says_that_it_leads() -> None:
 
 
 def test_images_are_pulled_although_no_watch_shows_the_nodes() -> None:
-    asked = {"surge": {"prePull": {"image": "localhost/drain:dev"}}}
+    asked: Json = {"surge": {"prePull": {"image": "localhost/drain:dev"}}}
     story = Watched(installed(spec(**asked)), lags(1))
     story.apply(spec("1.1.0", **asked))
     story.settled()

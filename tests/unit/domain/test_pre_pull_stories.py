@@ -1,14 +1,13 @@
 """Images onto every node where a candidate may run: begun beside it, waited for with patience, never in the way."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.unit.domain.jobs import Pulling
 from tests.unit.domain.plane import Json, api_component, spec, worker_component
+from tests.unit.domain.rollouts.planes import clock_of, with_nodes
 from tests.unit.domain.story import NAMESPACE, Story, installed
-from tests.unit.domain.surroundings import NODE
 
 from conductor.adapters.kube import ApiError, Object
 from conductor.api import names
@@ -20,23 +19,6 @@ from conductor.observe.room import RoomReader
 
 ASKED: Json = {"surge": {"prePull": {"image": "localhost/drain:dev"}}}
 HANGING = Pulling(waiting="ImagePullBackOff")
-
-
-def with_nodes(story: Story, *others: Json) -> Story:
-    """The one node, others beside it, and an operator that may read them."""
-    for number, more in enumerate(others, start=2):
-        metadata = {"name": f"node-{number}", "labels": more.get("labels", {})}
-        node = {**NODE, "metadata": metadata, "spec": more.get("spec", {})}
-        story.kube.put("Node", "", node)
-    story.rooms = RoomReader(story.kube, clock_of(story))
-    return story
-
-
-def clock_of(story: Story) -> Callable[[], float]:
-    def seconds() -> float:
-        return story.now.timestamp()
-
-    return seconds
 
 
 def two_nodes(**more: Any) -> Story:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import Json, api_component, migrations, spec, traffic, worker_component
 from tests.unit.domain.story import NAMESPACE, Health, Story, checkpoint, installed
+from tests.unit.domain.surroundings import NODE
 
 from conductor.api import names
 from conductor.api.status import Phase
+from conductor.observe.room import RoomReader
 
 #: One story, or several side by side under headings of their own.
 Told = Story | list[tuple[str, Story]]
@@ -154,3 +156,20 @@ def last_id(story: Story) -> str:
     last = story.status.last_upgrade
     assert last is not None
     return last.id
+
+
+def with_nodes(story: Story, *others: Json) -> Story:
+    """The one node, others beside it, and an operator that may read them."""
+    for number, more in enumerate(others, start=2):
+        metadata = {"name": f"node-{number}", "labels": more.get("labels", {})}
+        node = {**NODE, "metadata": metadata, "spec": more.get("spec", {})}
+        story.kube.put("Node", "", node)
+    story.rooms = RoomReader(story.kube, clock_of(story))
+    return story
+
+
+def clock_of(story: Story) -> Callable[[], float]:
+    def seconds() -> float:
+        return story.now.timestamp()
+
+    return seconds

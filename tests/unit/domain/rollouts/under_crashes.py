@@ -17,6 +17,7 @@ from tests.unit.domain.rollouts.planes import (
     pods,
     small,
     under_way,
+    with_nodes,
 )
 from tests.unit.domain.story import BAD, Story, checkpoint, installed
 from tests.unit.effects.memory_api import Moment, Write
@@ -159,6 +160,15 @@ def rollback_by_route(fault: Fault) -> Story:
     return story.settled()
 
 
+def pulled_ahead(fault: Fault) -> Story:
+    """One Job for the images of one component, and nothing of it in the end."""
+    asked: Json = {"surge": {"prePull": {"image": "localhost/drain:dev"}}}
+    story = with_nodes(installed(spec("1.0.0", **asked)), {})
+    story.kube.fault = fault
+    story.apply(spec("1.1.0", **asked))
+    return story.settled()
+
+
 REPLAYS: tuple[Replay, ...] = (
     upgrade,
     rollback,
@@ -172,4 +182,5 @@ REPLAYS: tuple[Replay, ...] = (
     adoption_taken_back,
     upgrade_by_route,
     rollback_by_route,
+    pulled_ahead,
 )
