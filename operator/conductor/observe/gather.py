@@ -320,7 +320,9 @@ def _to_be_pulled(
     upgrade = status.upgrade
     live = spec.spec if spec.digest == candidate.hash else None
     asked = (live or candidate.spec).surge.pre_pull
-    if asked is None or upgrade is None or status.phase is not Phase.BRINGING_UP or upgrade.pre_pull_told:
+    if asked is None or upgrade is None or status.phase is not Phase.BRINGING_UP:
+        return False
+    if upgrade.pre_pull_told or upgrade.hotfix:
         return False
     wanted = {
         names.pre_pull_name(release, upgrade.id, component.name) for component in candidate.spec.components

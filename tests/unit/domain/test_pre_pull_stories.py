@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.unit.domain.jobs import Pulling
+from tests.unit.domain.machinery import Behaviour
 from tests.unit.domain.plane import Json, api_component, spec, worker_component
 from tests.unit.domain.rollouts.planes import clock_of, with_nodes
 from tests.unit.domain.story import NAMESPACE, Story, installed
@@ -210,3 +211,15 @@ def test_what_is_deleted_with_its_release_takes_it_along() -> None:
     story.delete()
     story.until(lambda: story.gone)
     assert pulls(story) == []
+
+
+def test_a_hotfix_has_no_time_for_it() -> None:
+    story = two_nodes()
+    story.machinery.pulling["api"] = HANGING
+    story.machinery.behaviours["localhost/mc:1.0.0"] = Behaviour(waiting="CrashLoopBackOff", restarts=9)
+    story.wait(5)
+    story.apply(spec("1.0.1", hotfix="1.0.1", **ASKED))
+    begun = story.now
+    story.until(lambda: story.serving() == {"1.0.1"})
+    assert story.now - begun < PATIENCE
+    assert made(story) == []

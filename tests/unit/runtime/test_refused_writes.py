@@ -52,3 +52,28 @@ def test_while_users_wait_to_go_back_the_next_step_comes_soon() -> None:
         assert operator.run() == 0.0
     assert story.serving(FRONT) == {"1.0.0"}
     assert 10.0 in {operator.run() for _ in range(4)}, "and nobody waits for what is tried again now"
+
+
+def test_a_job_that_pulls_images_and_is_refused_holds_nothing_up() -> None:
+    asked = {"prePull": {"image": "localhost/drain:dev"}}
+    story = installed(spec("1.0.0", surge=asked))
+    story.apply(spec("1.1.0", surge=asked))
+    story.until(Phase.BRINGING_UP)
+
+    def fault(moment: Moment, write: Write) -> None:
+        if (moment, write.verb, write.kind) == ("before", "create", "Job"):
+            raise ApiError(403, "Forbidden", "exceeded quota: few-jobs")
+
+    story.kube.fault = fault
+    operator = Operator(story)
+    for _ in range(20):
+        operator.run()
+        story.machinery.settle()
+        if story.upgrade.pre_pull_told:
+            break
+    events = story.kube.list("Event", NAMESPACE)
+    told = [item["note"] for item in events if item["reason"] == Reason.IMAGE_NOT_EVERYWHERE]
+    assert len(told) == 1
+    assert "exceeded quota: few-jobs" in told[0]
+    story.settled()
+    assert story.serving() == {"1.1.0"}

@@ -14,7 +14,7 @@ from conductor.domain.phases.context import Context
 from conductor.domain.pre_pull import pre_pull_job
 from conductor.domain.revision import render_deployment
 from conductor.domain.situation import Acting, Advancing, Waiting
-from conductor.domain.snapshot import JobState, served_components
+from conductor.domain.snapshot import JobState, Snapshot, served_components
 
 #: From when nothing else is waited for in Verifying.
 PATIENCE = timedelta(seconds=60)
@@ -24,11 +24,11 @@ _GOES_ON = "The upgrade goes on: a pod that comes onto a node without its image 
 def begun(context: Context) -> Acting | Advancing | None:
     """The next Job to be made, by a name of its own: a second one is refused. None where there is none to be made.
 
-    The candidate's own pods come first, where a quota counts them.
+    The candidate's own pods come first, where a quota counts them. Whoever brings a hotfix has no time for it.
     """
     s, to, upgrade = context.s, context.to, context.upgrade
     asked = context.spec.surge.pre_pull
-    if asked is None or upgrade.pre_pull_told or s.room is None or not _all_made(context):
+    if asked is None or upgrade.pre_pull_told or upgrade.hotfix or s.room is None or not _all_made(context):
         return None
     if s.room.nodes is None:
         said = (
@@ -49,6 +49,9 @@ def begun(context: Context) -> Acting | Advancing | None:
             upgrade=upgrade.id,
             at_most=context.spec.deadlines.bring_up,
         )
+        if job is not None and _refused(s, name):
+            said = f"spec.surge.prePull: {s.status.message}. {_GOES_ON}"
+            return Advancing(Phase.BRINGING_UP, Reason.IMAGE_NOT_EVERYWHERE, said, {"pre_pull_told": True})
         if job is not None:
             many = job["spec"]["completions"]
             said = f"starting Job {name}: the images of {component.name} onto {many} node(s)"
@@ -80,6 +83,13 @@ def pulled(context: Context, seen: dict[str, Any]) -> Waiting | Advancing | None
         return None
     said = f"spec.surge.prePull: {'; '.join(map(_told, missed))}. {_GOES_ON}"
     return Advancing(Phase.VERIFYING, Reason.IMAGE_NOT_EVERYWHERE, said, seen | {"pre_pull_told": True})
+
+
+def _refused(s: Snapshot, job: str) -> bool:
+    """Whether the API server did not take that Job when it was to be made last: a quota, or somebody's policy."""
+    intent = s.status.upgrade.intent if s.status.upgrade else None
+    made = intent is not None and (intent.effect, intent.subject) == (CreateObject.__name__, f"Job/{job}")
+    return made and s.status.reason == Reason.WRITE_FAILED
 
 
 def _all_made(context: Context) -> bool:
