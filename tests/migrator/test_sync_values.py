@@ -183,6 +183,7 @@ def test_what_the_new_version_writes(
 )
 @example(number=7, words="007")
 @example(number=None, words="x")
+@example(number=None, words="1000 ")
 def test_a_change_of_type(table: psycopg.Connection[Any], number: int | None, words: str | None) -> None:
     table.execute("TRUNCATE t")
     key = write(table, {"number": number})
@@ -192,12 +193,12 @@ def test_a_change_of_type(table: psycopg.Connection[Any], number: int | None, wo
     assert diverges(table) == int(not fits)
 
     written = write(table, {"words": words})
-    plain = words is None or (
-        words.removeprefix("-").isdigit() and str(int(words)) == words and len(words) <= 4
-    )
+    # As SQL has it, PostgreSQL cuts spaces off that a varchar(4) has no room for, before any trigger sees them.
+    kept = words[:4] if words is not None and not words[4:].strip(" ") else words
+    plain = kept is None or (kept.removeprefix("-").isdigit() and str(int(kept)) == kept and len(kept) <= 4)
     assert (written is not None) == plain
-    if written is not None and words is not None:
-        assert told(table, written)["number"] == int(words)
+    if written is not None and kept is not None:
+        assert told(table, written)["number"] == int(kept)
 
 
 def test_before_a_row_is_filled_a_null_that_would_be_lost_is_refused(table: psycopg.Connection[Any]) -> None:
