@@ -45,7 +45,7 @@ ONE_SHOT_SHARE, ONE_SHOT_RATE = 0.02, 50.0
 #: Mean seconds from one request to the next of a client that keeps its connection, by provider; none is further from
 #: it than JITTER. A Service's client hears in its next answer that it has to go: the promise cannot hold for one that
 #: asks more seldom than the promise is long. A Gateway chooses anew for each request, however seldom one comes.
-PACE_SECONDS = {"Service": 2.0, "GatewayAPI": 4.0}
+PACE_SECONDS = {"Service": 2.0, "GatewayAPI": 8.0}
 JITTER = 0.2
 #: At the latest; the application ends its hook as soon as nobody is left.
 DRAIN_SECONDS = 10

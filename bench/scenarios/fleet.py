@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from harness.kube import Kube, Object
@@ -21,11 +22,11 @@ NODE_ANNOTATION = {"kwok.x-k8s.io/node": "fake"}
 #: What is to run in earnest stays away from them.
 NODE_TAINT = {"key": "type", "value": "kwok", "effect": "NoSchedule"}
 FIRST, SECOND = "1.0.0", "1.1.0"
-#: An upgrade is judged over so long, and soaked as long.
+#: An upgrade at the short pace is judged over so long, and soaked as long.
 WINDOW = "30s"
 #: About 80 requests of ours for a verdict, 2.5 a second through the soak: a hundred at once share these two cores with
 #: everything that answers them.
-_UPGRADE_RATES = {"errorRate": 0.05, "missRate": 0.05, "window": WINDOW}
+_UPGRADE_RATES = {"errorRate": 0.05, "missRate": 0.05}
 #: What is installed is not measured: one request will do.
 _INSTALL_RATES = {"errorRate": 0.5, "missRate": 0.5, "window": "10s"}
 PROMETHEUS_URL = "http://prometheus.scale-metrics.svc:9090"
@@ -33,8 +34,17 @@ _HANDS = 8
 #: So many are made at once: with many hundreds under way their samples alone fill the core that decides.
 AT_ONCE = 100
 
-#: From a number and a version to the objects.
-Make = Callable[[int, str], list[Object]]
+
+class Pace(Enum):
+    """How long an upgrade is judged and soaked."""
+
+    #: As the product has it where nobody says anything: over a minute, and ten of them.
+    DEFAULT = "default"
+    SHORT = "short"
+
+
+#: From a number, a version and a pace to the objects.
+Make = Callable[[int, str, Pace], list[Object]]
 
 
 def nodes() -> list[Object]:
@@ -85,13 +95,14 @@ def pod_template(version: str, labels: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def release(number: int, version: str, *, installed: bool = False) -> Object:
+def release(number: int, version: str, pace: Pace = Pace.SHORT, *, installed: bool = False) -> Object:
     """A release whose health is judged by a real Prometheus on synthetic series.
 
     `installed`: for the first time; an upgrade is judged in earnest.
     """
     name = f"r{number}"
-    rates = _INSTALL_RATES if installed else _UPGRADE_RATES
+    short = pace is Pace.SHORT
+    rates = _INSTALL_RATES if installed else {**_UPGRADE_RATES, **({"window": WINDOW} if short else {})}
     return {
         "apiVersion": "maestro-conductor.io/v1alpha1",
         "kind": "ControlPlaneRelease",
@@ -118,14 +129,14 @@ def release(number: int, version: str, *, installed: bool = False) -> Object:
                 "http": [{"component": "web", "service": name, "port": "http", "path": "/version"}]
             },
             "preStopHook": {"enabled": False},
-            "soak": WINDOW,
+            **({"soak": WINDOW} if short else {}),
             "deadlines": {"bringUp": "20m", "verify": "20m", "rollback": "2m"},
             "metrics": {"prometheus": {"url": PROMETHEUS_URL, "preset": "http"}},
         },
     }
 
 
-def rollout(number: int, version: str) -> list[Object]:
+def rollout(number: int, version: str, _: Pace) -> list[Object]:
     """A blue/green Rollout and its Service."""
     name, namespace = f"r{number}", f"argo-{number % NAMESPACES}"
     labels = {"app": name}
@@ -178,20 +189,22 @@ class Fleet:
             self.wait(deadline_seconds=deadline_seconds)
         return len(missing)
 
-    def ask(self, numbers: Iterable[int], version: str, *, over_seconds: float = 0.0) -> None:
+    def ask(
+        self, numbers: Iterable[int], version: str, *, over_seconds: float = 0.0, pace: Pace = Pace.SHORT
+    ) -> None:
         """Ask for a version of each: as fast as a few hands can, or one after the other over so many seconds."""
         chosen = list(numbers)
         if not over_seconds:
-            self._each(chosen, self.make, version)
+            self._each(chosen, self.make, version, pace)
             return
         began = time.monotonic()
         for index, number in enumerate(chosen):
             time.sleep(max(0.0, began + over_seconds * index / len(chosen) - time.monotonic()))
-            self._each([number], self.make, version)
+            self._each([number], self.make, version, pace)
 
-    def _each(self, chosen: list[int], make: Make, version: str) -> None:
+    def _each(self, chosen: list[int], make: Make, version: str, pace: Pace = Pace.SHORT) -> None:
         with ThreadPoolExecutor(_HANDS) as hands:
-            list(hands.map(lambda number: self.kube.apply_all(make(number, version)), chosen))
+            list(hands.map(lambda number: self.kube.apply_all(make(number, version, pace)), chosen))
         self.versions |= dict.fromkeys(chosen, version)
 
     def wait(self, *, deadline_seconds: float) -> None:
@@ -240,8 +253,8 @@ def releases(kube: Kube) -> Fleet:
         kube,
         "ControlPlaneRelease",
         "maestro-conductor.io/v1alpha1",
-        lambda number, version: [release(number, version, installed=True)],
-        lambda number, version: [release(number, version)],
+        lambda number, version, pace: [release(number, version, pace, installed=True)],
+        lambda number, version, pace: [release(number, version, pace)],
         _release_settled,
         lambda item: str(item["spec"]["version"]),
     )

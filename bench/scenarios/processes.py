@@ -35,10 +35,12 @@ class Metrics:
         found = self._values.get(name, [])
         return sum(value for has, value in found if labels.items() <= has.items())
 
-    def buckets(self, name: str) -> dict[float, float]:
-        """Cumulative counts by upper bound."""
+    def buckets(self, name: str, **only: str) -> dict[float, float]:
+        """Cumulative counts by upper bound, of the series that carry these labels."""
         counts: dict[float, float] = {}
         for labels, value in self._values.get(f"{name}_bucket", []):
+            if not only.items() <= labels.items():
+                continue
             bound = math.inf if labels["le"] == "+Inf" else float(labels["le"])
             counts[bound] = counts.get(bound, 0.0) + value
         return counts
@@ -57,10 +59,12 @@ class Metrics:
         return self.sum("process_start_time_seconds")
 
 
-def quantile(before: Metrics, after: Metrics, name: str, share: float) -> float | None:
+def quantile(before: Metrics, after: Metrics, name: str, share: float, **only: str) -> float | None:
     """The upper bound under which that share of the observations between two scrapes lies, within its bucket."""
-    former = before.buckets(name)
-    counts = {bound: count - former.get(bound, 0.0) for bound, count in sorted(after.buckets(name).items())}
+    former = before.buckets(name, **only)
+    counts = {
+        bound: count - former.get(bound, 0.0) for bound, count in sorted(after.buckets(name, **only).items())
+    }
     total = counts.get(math.inf, 0.0)
     if not total:
         return None
@@ -198,8 +202,8 @@ class Recording:
         spent = self.end.cpu_seconds - self.begin.cpu_seconds
         return 100 * spent / (self.end.at - self.begin.at)
 
-    def quantile(self, name: str, share: float) -> float | None:
-        return quantile(self.begin, self.end, name, share)
+    def quantile(self, name: str, share: float, **only: str) -> float | None:
+        return quantile(self.begin, self.end, name, share, **only)
 
     def grown(self, name: str, **labels: str) -> float:
         return self.end.sum(name, **labels) - self.begin.sum(name, **labels)

@@ -24,7 +24,7 @@ class Report:
 
     sizes: Sequence[int]
     upgrading: int
-    rounds: int
+    rounds: Sequence[str]
     parts: Mapping[str, Json]
 
     def broken(self) -> list[str]:
@@ -57,15 +57,19 @@ class Report:
     def _broken_upgrades(self) -> list[str]:
         faults = []
         rounds = self._upgrades()
-        for number, found in enumerate(rounds, 1):
-            late = found["wakeToDecisionSeconds"]["p99"]
-            if late is None or late > DECISION_SECONDS:
-                faults.append(
-                    f"round {number}, asked for in {found['askedInSeconds']:.0f} s: wake to decision p99 "
-                    f"{_milliseconds(late)}"
-                )
+        for name, found in zip(self.rounds, rounds, strict=True):
+            for key, which in (
+                ("wakeToDecisionSeconds", ""),
+                ("readWakeToDecisionSeconds", ", of reads alone"),
+            ):
+                late = found[key]["p99"]
+                if late is None or late > DECISION_SECONDS:
+                    faults.append(
+                        f"pace {name}, asked for in {found['askedInSeconds']:.0f} s: wake to decision p99 "
+                        f"{_milliseconds(late)}{which}"
+                    )
             if found["succeeded"] < self.upgrading:
-                faults.append(f"round {number}: {found['succeeded']:.0f} of {self.upgrading} succeeded")
+                faults.append(f"pace {name}: {found['succeeded']:.0f} of {self.upgrading} succeeded")
         if len({found["processStarted"] for found in rounds}) > 1:
             faults.append(
                 "the operator was started anew between the rounds: whether memory is flat is not shown"
@@ -98,16 +102,19 @@ class Report:
             _rest_row(label, self.parts[part]["operator"], self.parts[part]["argo"], "-")
             for part, label in (("both/rest", "both at once"), ("both/after", "both, after upgrades"))
         ]
-        more = [["", "seconds", "decisions", "p50", "p99", "CPU of a core", "peak memory", "memory after"]]
-        for found in self._upgrades():
-            decision = found["wakeToDecisionSeconds"]
+        headings = ["decisions", "p50", "p99", "p50, reads", "p99, reads"]
+        more = [["pace", "seconds", *headings, "CPU of a core", "peak memory", "memory after"]]
+        for name, found in zip(self.rounds, self._upgrades(), strict=True):
+            decision, read = found["wakeToDecisionSeconds"], found["readWakeToDecisionSeconds"]
             more.append(
                 [
-                    f"{found['upgrades']} at once, asked for in {found['askedInSeconds']:.0f} s",
+                    f"{name}: {found['upgrades']} at once, asked for in {found['askedInSeconds']:.0f} s",
                     f"{found['seconds']:.0f}",
                     f"{found['decisions']:,.0f}",
                     _milliseconds(decision["p50"]),
                     _milliseconds(decision["p99"]),
+                    _milliseconds(read["p50"]),
+                    _milliseconds(read["p99"]),
                     f"{found['cpuPercentOfACore']:.0f} %",
                     f"{found['memoryMB']['greatest']:.0f} MB",
                     f"{_memory(found['rest']).median:.0f} MB",
@@ -127,7 +134,7 @@ class Report:
         return Spread.of(self.parts[f"operator/{size}/cold"]["seconds"])
 
     def _upgrades(self) -> list[Json]:
-        return [self.parts[f"upgrades/{number}"] for number in range(1, self.rounds + 1)]
+        return [self.parts[f"upgrades/{name}"] for name in self.rounds]
 
 
 def _rest_row(label: str, ours: Json, peer: Json, cold: str) -> list[str]:

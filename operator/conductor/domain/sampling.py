@@ -1,6 +1,6 @@
 """Which questions to Prometheus and which requests through the data path a release needs answered now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -23,6 +23,8 @@ _EXPANDING = frozenset({Phase.PREFLIGHT, Phase.EXPANDING, Phase.BRINGING_UP, Pha
 #: A margin over the requests that a verdict needs: the last scrape is always a little old.
 _MARGIN = 1.3
 _LONGEST_STEM = 58
+#: The label that says which part of a question a series answers.
+PART = "mc_part"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class HealthQuestion:
     requests: str
     errors: str
     p95_ms: str
+    #: Whether the texts are ours, so that they can be asked in one question.
+    preset: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,13 @@ def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> Healt
     window = spec.traffic.switch_health.window
     own = spec.metrics.prometheus.queries
     if own is not None:
-        texts = [_fill(s, revision, text, window) for text in (own.requests, own.errors, own.p95_latency_ms)]
-        return HealthQuestion(spec.metrics.prometheus.url, revision.hash, *texts)
+        return HealthQuestion(
+            url=spec.metrics.prometheus.url,
+            revision=revision.hash,
+            requests=_fill(s, revision, own.requests, window),
+            errors=_fill(s, revision, own.errors, window),
+            p95_ms=_fill(s, revision, own.p95_latency_ms, window),
+        )
     users = _selector(s, revision)
     failed = _selector(s, revision, ',status=~"5.."')
     count, bucket = "http_request_duration_seconds_count", "http_request_duration_seconds_bucket"
@@ -136,7 +145,13 @@ def health_question(s: Snapshot, revision: Revision, spec: ReleaseSpec) -> Healt
         requests=f"sum({_grown(count, users, window)})",
         errors=f"sum({_grown(count, failed, window)}) or vector(0)",
         p95_ms=f"1000 * histogram_quantile(0.95, sum by (le) ({_grown(bucket, users, window)}))",
+        preset=True,
     )
+
+
+def in_one(parts: Mapping[str, str]) -> str:
+    """One question for several, each text one of ours; an answer's series carries its part's name as `PART`."""
+    return " or ".join(f'label_replace({text}, "{PART}", "{name}", "", "")' for name, text in parts.items())
 
 
 def progress_question(s: Snapshot, upgrade: UpgradeStatus) -> ProgressQuestion | None:

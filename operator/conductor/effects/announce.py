@@ -10,11 +10,11 @@ from conductor.domain.plan import Announcement
 _NOTE_LIMIT = 1024
 
 
-def announce(kube: Kube, release: Object, sequence: str, announcement: Announcement) -> None:
-    """Create the Event; `sequence` sets one occasion apart from the next."""
+def event_of(release: Object, sequence: str, announcement: Announcement) -> Object:
+    """The Event as of this moment; `sequence` sets one occasion apart from the next."""
     metadata = release["metadata"]
     said = f"{metadata['uid']}/{sequence}/{announcement.reason}/{announcement.message}"
-    event = {
+    return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
@@ -37,7 +37,11 @@ def announce(kube: Kube, release: Object, sequence: str, announcement: Announcem
             "resourceVersion": metadata["resourceVersion"],
         },
     }
+
+
+def announce(kube: Kube, event: Object) -> None:
+    """Create the Event; one that is there already was created by a pass that crashed after it. Raises ApiError."""
     try:
-        kube.create("Event", metadata["namespace"], event)
+        kube.create("Event", event["metadata"]["namespace"], event)
     except AlreadyExistsError:
         return

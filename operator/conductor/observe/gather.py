@@ -93,6 +93,9 @@ def gather(
     namespace, name = release["metadata"]["namespace"], release["metadata"]["name"]
     selector = f"{names.LABEL_RELEASE}={name}"
     listed = executor.map(lambda kind: kube.list(kind, namespace, selector), KINDS)
+    spec, status = parsed.spec(release), parse_status(release.get("status"))
+    # Users on their way back wait for all of this: whatever can be asked side by side is.
+    early = executor.submit(_traffic_config_map, kube, namespace, spec.spec, None) if spec.spec else None
     values = {
         kind: {
             item["metadata"]["name"]: found
@@ -101,11 +104,18 @@ def gather(
         }
         for kind, items in zip(KINDS, listed, strict=True)
     }
-    spec, status = parsed.spec(release), parse_status(release.get("status"))
     revisions = _revisions(parsed, values)
     services = _of(values, "Service", ServiceState)
-    config_map = traffic_config_map_name(spec.spec, revisions.get(status.active_revision))
-    asked = executor.submit(read_traffic_config_map, kube, namespace, config_map)
+    asked = early or executor.submit(
+        _traffic_config_map, kube, namespace, None, revisions.get(status.active_revision)
+    )
+    named = wanted(spec.spec, status, revisions)
+    routed = executor.submit(read_routes, kube, namespace, named, status.phase) if named else None
+    sized = (
+        executor.submit(companions.read_companions, kube, namespace, name)
+        if companions.wanted(spec, status, revisions)
+        else None
+    )
     unknown = sorted(_named(spec.spec, revisions.values()) - set(services))
     for service, obj in zip(
         unknown, executor.map(partial(kube.get, "Service", namespace), unknown), strict=True
@@ -114,13 +124,9 @@ def gather(
             # Named, and without our label: somebody else's.
             services[service] = read.service(obj)
     traffic = asked.result()
+    routes = routed.result() if routed is not None else Routes()
+    beside: tuple[Companion, ...] | None = sized.result() if sized is not None else ()
     present = frozenset(_of(values, "ConfigMap", Named))
-
-    routes = read_routes(kube, namespace, wanted(spec.spec, status, revisions), status.phase)
-
-    beside: tuple[Companion, ...] | None = ()
-    if companions.wanted(spec, status, revisions):
-        beside = companions.read_companions(kube, namespace, name)
 
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
@@ -230,6 +236,12 @@ def traffic_config_map_name(spec: ReleaseSpec | None, active: Revision | None) -
     """The name of the ConfigMap in which the colour is published; None where there is to be none."""
     source = spec if spec is not None else (active.spec if active is not None else None)
     return source.traffic.config_map if source is not None else None
+
+
+def _traffic_config_map(
+    kube: Kube, namespace: str, spec: ReleaseSpec | None, active: Revision | None
+) -> TrafficConfigMap | None:
+    return read_traffic_config_map(kube, namespace, traffic_config_map_name(spec, active))
 
 
 def read_traffic_config_map(kube: Kube, namespace: str, name: str | None) -> TrafficConfigMap | None:

@@ -28,6 +28,7 @@ from conductor.observe.cache import Cache
 from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
 from conductor.runtime import health, metrics, watches
+from conductor.runtime.announcer import Announcer
 from conductor.runtime.node_proof import NodeProof, Place
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
@@ -40,6 +41,8 @@ from conductor.runtime.turns import Key, Turns
 _log = structlog.get_logger(__name__)
 _WORKERS = 24
 _READERS = 64
+#: Events are written side by side, those of one release one after the other.
+_ANNOUNCERS = 4
 #: Before everything was listed once, a pass would have to read what a list is about to show.
 _LISTS_SECONDS = 5.0
 #: A pass is bounded by its calls' timeouts; one that takes longer than this is stuck.
@@ -181,7 +184,7 @@ class Operator:
         self.turns: Turns[Key] = Turns(time.monotonic)
         outbound = Outbound.of_this_pod()
         clock = ServerClock(on_gap=metrics.CLOCK_GAP.set)
-        self.kube = Kube.connect(connections=_WORKERS + _READERS, clock=clock)
+        self.kube = Kube.connect(connections=_WORKERS + _READERS + _ANNOUNCERS, clock=clock)
         nodes = (
             NodeProof(self.kube, options.place, self.turns.ask, leads=self.leads, now=clock.now)
             if options.place
@@ -215,6 +218,10 @@ class Operator:
         )
         readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         sight = Sight(self.kube, readers, self.cache, parsed, time.monotonic)
+        self.announcer = Announcer(
+            self.kube, [ThreadPoolExecutor(1, thread_name_prefix=f"event-{n}") for n in range(_ANNOUNCERS)]
+        )
+        metrics.EVENTS_WAITING.set_function(self.announcer.waiting)
         metrics.LOOKED_AT.set_function(sight.looked_at)
         self.passes = Passes(
             self.kube,
@@ -223,6 +230,7 @@ class Operator:
             lambda: options.new_upgrades,
             sight,
             receipts=receipts,
+            announcer=self.announcer,
             clock=clock,
         )
         metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)
@@ -252,6 +260,7 @@ class Operator:
         self.turns.close()
         for worker in self._workers:
             worker.join(timeout=15)
+        self.announcer.close()
         self.shards.close()
         self.samples.close()
         for reflector in self.reflectors:

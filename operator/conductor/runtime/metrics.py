@@ -48,8 +48,9 @@ LATE_SECONDS = Histogram(
 )
 DECISION_SECONDS = Histogram(
     "mc_wake_to_decision_seconds",
-    "Seconds from when a release was due for a pass to when it was decided what to do",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    "Seconds from when a release was due for a pass to when it was decided what to do, by what that was decided on",
+    ["basis"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1, 2.5, 5, 10, 30),
     registry=REGISTRY,
 )
 SAMPLE_LATE_SECONDS = Histogram(
@@ -91,6 +92,10 @@ EFFECTS = Counter(
 STATUS_WRITES = Counter("mc_status_writes_total", "Status writes", registry=REGISTRY)
 VERDICTS = Counter("mc_verdicts_total", "Health verdicts that were acted on", ["verdict"], registry=REGISTRY)
 PASS_ERRORS = Counter("mc_pass_errors_total", "Passes that ended in an error", ["reason"], registry=REGISTRY)
+EVENT_ERRORS = Counter(
+    "mc_event_errors_total", "Kubernetes Events that could not be written", ["reason"], registry=REGISTRY
+)
+EVENTS_WAITING = Gauge("mc_events_waiting", "Kubernetes Events that are not written yet", registry=REGISTRY)
 RECEIPTS = Counter(
     "mc_receipts_total", "Receipts written into statuses, by kind", ["kind"], registry=REGISTRY
 )

@@ -24,11 +24,11 @@ from conductor.domain.plan import Announcement, Plan
 from conductor.domain.sampling import Needs, needs
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.trust import may_stand
-from conductor.effects.announce import announce
 from conductor.effects.hold_release import hold_release
 from conductor.effects.make import make
 from conductor.effects.write_status import write_status
 from conductor.runtime import metrics
+from conductor.runtime.announcer import Announcer
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
 from conductor.runtime.sight import Sight, settings
@@ -72,6 +72,7 @@ class Passes:
         sight: Sight,
         *,
         receipts: ReceiptSink,
+        announcer: Announcer,
         clock: ServerClock,
     ) -> None:
         self._kube = kube
@@ -80,6 +81,7 @@ class Passes:
         self._new_upgrades = new_upgrades
         self._sight = sight
         self._receipts = receipts
+        self._announcer = announcer
         self._clock = clock
 
     def run(self, key: Key, late: float = 0.0) -> float | None:
@@ -135,12 +137,13 @@ class Passes:
             # Deleted and made again meanwhile, which may be another replica's now.
             self._sight.doubt(key)
             return 0.0
-        metrics.DECISION_SECONDS.observe(time.monotonic() - due_at)
+        metrics.LOOKS.labels(seen.basis).inc()
+        metrics.DECISION_SECONDS.labels(seen.basis).observe(time.monotonic() - due_at)
         release, snapshot, (known, decision) = seen.release, seen.snapshot, seen.decision
         decided = decision.plan
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
-        self._announce(release, decided, log)
+        self._announce(release, decided)
         if self._epoch(snapshot.uid) != epoch:
             # The writes of a deposed leader fail by their versions; the fewer it tries, the better.
             log.warning("no longer leading, the effect is left to the next leader")
@@ -192,15 +195,11 @@ class Passes:
             )
         return written
 
-    def _announce(self, release: Object, decided: Plan, log: structlog.typing.FilteringBoundLogger) -> None:
+    def _announce(self, release: Object, decided: Plan) -> None:
         status = decided.status
         occasion = f"{status.sequence}/{status.traffic.reversions}/{status.observed_generation}"
         for announcement in decided.announcements:
-            try:
-                announce(self._kube, release, occasion, announcement)
-            except ApiError as error:
-                # An Event is for people; the status holds the same and traffic must not wait for it.
-                log.warning("event not written", reason=announcement.reason, error=str(error))
+            self._announcer.tell(release, occasion, announcement)
 
     def _hold(self, key: Key, unknown: UnknownStatusError) -> None:
         """A newer operator's status: nothing is decided on it, and nothing of it may get lost."""
@@ -214,9 +213,8 @@ class Passes:
         try:
             if hold_release(self._kube, release, held(former, why, generation, self._clock.now())):
                 _log.warning("status of a newer operator", namespace=key[0], release=key[1], said=why)
-                announce(
-                    self._kube, release, str(generation), Announcement(Reason.NEWER_STATUS, why, warning=True)
-                )
+                told = Announcement(Reason.NEWER_STATUS, why, warning=True)
+                self._announcer.tell(release, str(generation), told)
         except ApiError as error:
             _log.warning("release not held", namespace=key[0], release=key[1], error=str(error))
 
@@ -231,8 +229,8 @@ class Passes:
             release = write_status(self._kube, release, told)
             self._sight.wrote(release)
             occasion = f"{status.sequence}/{status.observed_generation}"
-            announce(
-                self._kube, release, occasion, Announcement(Reason.WRITE_FAILED, str(refusal), warning=True)
+            self._announcer.tell(
+                release, occasion, Announcement(Reason.WRITE_FAILED, str(refusal), warning=True)
             )
         except ApiError as error:
             _log.warning("refused write not reported", namespace=key[0], release=key[1], error=str(error))

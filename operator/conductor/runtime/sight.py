@@ -20,7 +20,6 @@ from conductor.observe.cache import Cache, Key, TrafficNote
 from conductor.observe.gather import Samples, gather, glance, note_of, read_traffic_config_map
 from conductor.observe.parsed import Parsed
 from conductor.observe.room import RoomReader
-from conductor.runtime import metrics
 
 _D = TypeVar("_D")
 #: A release at rest is read at the latest after so long, or after so long for each release there is.
@@ -37,6 +36,8 @@ class Seen(Generic[_D]):
     release: Object
     snapshot: Snapshot
     decision: _D
+    #: `watches` or `read`: what the snapshot was made of.
+    basis: str
 
 
 class Sight:
@@ -71,8 +72,7 @@ class Sight:
                 release, snapshot = glanced
                 decision = decide(snapshot)
                 if may_stand(snapshot, decision):
-                    metrics.LOOKS.labels("watches").inc()
-                    return Seen(release, snapshot, decision)
+                    return Seen(release, snapshot, decision, "watches")
         return self._read(key, decide, settings)
 
     def uid(self, key: Key) -> str | None:
@@ -143,13 +143,12 @@ class Sight:
         snapshot = gather(
             self._kube, self._readers, release, parsed=self._parsed, rooms=self._rooms, **settings
         )
-        metrics.LOOKS.labels("read").inc()
         self._cache.note_traffic(key, note_of(snapshot))
         moving = snapshot.status.upgrade is not None
         until = _MOVING_SECONDS if moving else self._rest() * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         with self._lock:
             self._read_by[key] = self._clock() + until
-        return Seen(release, snapshot, decide(snapshot))
+        return Seen(release, snapshot, decide(snapshot), "read")
 
     def _forget(self, key: Key) -> None:
         self._cache.forget_release(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from tests.unit.adapters.servers import Asked, ToThisMachine, says, server
@@ -53,9 +54,31 @@ def test_a_number_is_a_number() -> None:
         assert asked.requests[0].startswith("GET /api/v1/query?query=requests HTTP/1.1\r\n")
 
 
+def test_what_the_preset_asks_is_asked_at_once() -> None:
+    """Three numbers of one moment, and a third of the work."""
+    answer = vector(
+        value("42", mc_part="requests"), value("2", mc_part="errors"), value("NaN", mc_part="p95_ms")
+    )
+    with server(says(answer)) as asked:
+        sample = Prometheus(anywhere(asked), ToThisMachine(), wall_clock).ask_health(
+            HealthQuestion(asked.url, "r1", "sum(a)", "sum(b) or vector(0)", "sum(c)", preset=True)
+        )
+        assert (sample.requests, sample.errors, sample.p95_ms, sample.error) == (42.0, 2.0, None, "")
+        (request,) = asked.requests
+    query = unquote_plus(request.split()[1])
+    assert 'label_replace(sum(b) or vector(0), "mc_part", "errors", "", "") or ' in query
+
+
 def test_pods_are_counted() -> None:
-    with server(says(vector(value("3", pod="a"), value("0", pod="b")))) as asked:
-        assert silence(asked).requests_by_pod == {"a": 3.0, "b": 0.0}
+    present = [value("1", pod=pod, mc_part="present") for pod in "abc"]
+    counted = [value("3", pod="a", mc_part="requests"), value("0", pod="b", mc_part="requests")]
+    with server(says(vector(*present, *counted))) as asked:
+        assert silence(asked).requests_by_pod == {"a": 3.0, "b": 0.0, "c": 0.0}
+
+
+def test_a_series_that_was_not_asked_for_is_not_taken_for_silence() -> None:
+    with server(says(vector(value("0", pod="a")))) as asked:
+        assert "not asked for" in silence(asked).error
 
 
 @pytest.mark.parametrize(
@@ -124,7 +147,7 @@ def test_what_is_no_answer_of_prometheus_is_an_error_and_no_defect(body: str) ->
 
 @pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf"])
 def test_what_cannot_be_compared_is_neither_health_nor_silence(number: str) -> None:
-    with server(says(vector(value(number, pod="a")))) as asked:
+    with server(says(vector(value(number, pod="a", mc_part="requests")))) as asked:
         assert health(asked).requests is None
         assert "no number" in silence(asked).error
 

@@ -15,7 +15,7 @@ from conductor.domain.decide import Decision, decide
 from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan
 from conductor.domain.snapshot import Snapshot
-from conductor.effects.announce import announce
+from conductor.effects.announce import announce, event_of
 from conductor.effects.make import make
 from conductor.effects.write_status import write_status
 from conductor.runtime.receipt_sink import ReceiptSink
@@ -45,7 +45,7 @@ class Process:
         if decided.status != s.status:
             release = write_status(self._kube, release, decided.status)
         for announcement in decided.announcements:
-            announce(self._kube, release, str(decided.status.sequence), announcement)
+            announce(self._kube, event_of(release, str(decided.status.sequence), announcement))
         effect = decided.effect
         if effect is not None and self.receipts.before_effect(s, decision):
             self._make(s, decided.status.receipts, effect)

@@ -9,7 +9,7 @@ from conductor.api.parse import parse_status
 from conductor.api.status import Phase, ReleaseStatus
 from conductor.domain import effects
 from conductor.domain.plan import Announcement
-from conductor.effects.announce import announce
+from conductor.effects.announce import announce, event_of
 from conductor.effects.make import make
 from conductor.effects.write_status import write_status
 
@@ -193,7 +193,7 @@ def test_an_event_is_said_once_on_one_occasion() -> None:
     metadata = {"name": "mc", "namespace": "prod", "uid": "6c1e"}
     release = kube.put(names.KIND, "prod", {"metadata": metadata, "spec": {}})
     for occasion in ("1/0/1", "1/0/1", "2/0/1"):
-        announce(kube, release, occasion, Announcement("Unhealthy", "x" * 2000, warning=True))
+        announce(kube, event_of(release, occasion, Announcement("Unhealthy", "x" * 2000, warning=True)))
 
     events = kube.list("Event", "prod")
     assert len(events) == 2

@@ -17,6 +17,7 @@ from conductor.api.status import Phase
 from conductor.api.urls import DEFAULT_URLS
 from conductor.observe.cache import Cache
 from conductor.observe.parsed import Parsed
+from conductor.runtime.announcer import Announcer
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
@@ -45,6 +46,7 @@ def passes(story: Story) -> Passes:
         lambda: True,
         Sight(story.kube, Inline(), Cache(lambda _: None, parsed), parsed, lambda: 0.0),
         receipts=ReceiptSink(story.kube, lambda: 0.0),
+        announcer=Announcer(story.kube, [Inline()]),
         clock=ServerClock(),
     )
 

@@ -25,6 +25,7 @@ from conductor.domain.decide import decide
 from conductor.observe.cache import Cache
 from conductor.observe.parsed import Parsed
 from conductor.runtime import metrics
+from conductor.runtime.announcer import Announcer
 from conductor.runtime.passes import Passes
 from conductor.runtime.receipt_sink import ReceiptSink
 from conductor.runtime.samples import BackgroundSamples
@@ -61,6 +62,7 @@ class Operator:
             lambda: True,
             Sight(story.kube, Inline(), unlisted, parsed, self.clock),
             receipts=self.sink,
+            announcer=Announcer(story.kube, [Inline()]),
             clock=ServerClock(wall=wall),
         )
 
