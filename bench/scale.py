@@ -50,9 +50,10 @@ class Round:
     pace: fleet.Pace
 
 
-#: The first as the product's defaults have it; the others as hard as they can be.
+#: The first as a fleet is upgraded by the product's defaults: the last begins while the first is still in its soak, so
+#: that all of them are under way at once for minutes. The others as hard as they can be.
 ROUNDS = (
-    Round("defaults", 60.0, fleet.Pace.DEFAULT),
+    Round("defaults", 300.0, fleet.Pace.DEFAULT),
     Round("short", 60.0, fleet.Pace.SHORT),
     Round("short, in one blow", 0.0, fleet.Pace.SHORT),
 )
@@ -191,12 +192,14 @@ class Bench:
             began = time.monotonic()
             self.releases.ask(numbers, version, over_seconds=chosen.over_seconds, pace=chosen.pace)
             asked = time.monotonic() - began
+            at_once = self.releases.upgrading()
             self.releases.wait(deadline_seconds=_GROW_SECONDS)
             took = time.monotonic() - began
         rest = self._rest({"operator": operator})["operator"]
         return {
             "upgrades": self.options.upgrading,
             "askedInSeconds": round(asked, 1),
+            "underWayWhenAllWereAskedFor": at_once,
             "seconds": round(took, 1),
             "succeeded": recording.grown("mc_upgrades_total", outcome="Succeeded"),
             "ended": recording.grown("mc_upgrades_total"),

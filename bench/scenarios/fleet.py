@@ -231,6 +231,10 @@ class Fleet:
             if number not in found or not self.settled(found[number], version)
         ]
 
+    def upgrading(self) -> int:
+        """How many releases are in an upgrade now."""
+        return sum("upgrade" in (item.get("status") or {}) for item in self.objects())
+
     def objects(self) -> list[Object]:
         """All of them as they are, page by page."""
         path = f"/apis/{self.api_version}/{self.kind.lower()}s"

@@ -165,7 +165,7 @@ def at_rest(processes: Mapping[str, Process], *, windows: int, seconds: float) -
 class Recording:
     """Memory of a program while something is under way, a few times a second."""
 
-    def __init__(self, process: Process, every_seconds: float = 2.0) -> None:
+    def __init__(self, process: Process, every_seconds: float = 5.0) -> None:
         self._process = process
         self._pod = process.pod()
         self._every = every_seconds

@@ -231,6 +231,7 @@ class Operator:
             sight,
             receipts=receipts,
             announcer=self.announcer,
+            press=self.turns.press,
             clock=clock,
         )
         metrics.RECEIPTS_OUTBOX.set_function(receipts.waiting)

@@ -73,8 +73,10 @@ class Passes:
         *,
         receipts: ReceiptSink,
         announcer: Announcer,
+        press: Callable[[Key, bool], None],
         clock: ServerClock,
     ) -> None:
+        """`press` is told which releases go before others: those whose candidate has users."""
         self._kube = kube
         self._samples = samples
         self._epoch = epoch
@@ -82,6 +84,7 @@ class Passes:
         self._sight = sight
         self._receipts = receipts
         self._announcer = announcer
+        self._press = press
         self._clock = clock
 
     def run(self, key: Key, late: float = 0.0) -> float | None:
@@ -143,6 +146,7 @@ class Passes:
         decided = decision.plan
         log = _log.bind(namespace=namespace, release=name, epoch=epoch)
         release = self._write(release, snapshot, decided, log)
+        self._press(key, decided.status.upgrade is not None and decided.status.upgrade.took_traffic)
         self._announce(release, decided)
         if self._epoch(snapshot.uid) != epoch:
             # The writes of a deposed leader fail by their versions; the fewer it tries, the better.
@@ -166,6 +170,7 @@ class Passes:
     def _let_go(self, key: Key) -> None:
         """The release is gone, or another replica's."""
         self._samples.want(key, Needs())
+        self._press(key, False)
         self._receipts.forget(key)
 
     def _decide(self, s: Snapshot) -> tuple[Known, Decision]:

@@ -2,6 +2,9 @@
 
 The same rules as client-go's workqueue: a release that is asked for while its pass is running is
 passed again once that pass ends; asking twice is asking once; the earlier time wins.
+
+Keys that are pressing go before others that are due, so that users on a bad version do not stand in a queue behind a
+hundred upgrades that begin. Nobody is starved: five seconds of lateness weigh as much.
 """
 
 import heapq
@@ -12,6 +15,8 @@ from typing import Generic, TypeVar
 Key = tuple[str, str]
 #: What takes turns: comparable, because two may be due at once.
 _K = TypeVar("_K", bound="tuple[object, ...]")
+#: So much earlier a pressing key counts as due than it is.
+_HEAD_START_SECONDS = 5.0
 #: So many turns that were asked for earlier since are let stand before they are swept out.
 _STALE_TURNS = 64
 
@@ -22,8 +27,10 @@ class Turns(Generic[_K]):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due: dict[_K, float] = {}
-        #: Every turn of `_due` and of no running key, the earliest first; others in it are stale and passed over.
-        self._queue: list[tuple[float, _K]] = []
+        #: By whether they press: every turn of `_due` and of no running key, the earliest first; others in it are
+        #: stale and passed over.
+        self._queues: dict[bool, list[tuple[float, _K]]] = {True: [], False: []}
+        self._pressing: set[_K] = set()
         self._running: set[_K] = set()
         self._changed = threading.Condition()
         self._closed = False
@@ -37,6 +44,11 @@ class Turns(Generic[_K]):
                 if key not in self._running:
                     self._enqueue(at, key)
 
+    def press(self, key: _K, pressing: bool) -> None:
+        """Whether `key` goes before others from its next turn on."""
+        with self._changed:
+            (self._pressing.add if pressing else self._pressing.discard)(key)
+
     def take(self) -> tuple[_K, float] | None:
         """Wait for a turn: the key, and how many seconds late it is. None once closed."""
         with self._changed:
@@ -48,10 +60,9 @@ class Turns(Generic[_K]):
                 at, key = first
                 late = self._clock() - at
                 if late >= 0:
-                    heapq.heappop(self._queue)
                     del self._due[key]
                     self._running.add(key)
-                    if self._queue:
+                    if self._due:
                         # Another one may wait for a later turn than the one that is first now.
                         self._changed.notify()
                     return key, late
@@ -62,6 +73,7 @@ class Turns(Generic[_K]):
         """Nobody asks for `key` any more."""
         with self._changed:
             self._due.pop(key, None)
+            self._pressing.discard(key)
 
     def done(self, key: _K) -> None:
         """The pass of `key` ended."""
@@ -82,17 +94,31 @@ class Turns(Generic[_K]):
             self._changed.notify_all()
 
     def _enqueue(self, at: float, key: _K) -> None:
-        heapq.heappush(self._queue, (at, key))
-        if len(self._queue) > 2 * len(self._due) + _STALE_TURNS:
-            self._queue = [(at, key) for key, at in self._due.items() if key not in self._running]
-            heapq.heapify(self._queue)
-        if self._queue[0] == (at, key):
+        pressing = key in self._pressing
+        heapq.heappush(self._queues[pressing], (at, key))
+        if sum(map(len, self._queues.values())) > 2 * len(self._due) + _STALE_TURNS:
+            waiting = [(at, key) for key, at in self._due.items() if key not in self._running]
+            for which, queue in self._queues.items():
+                queue[:] = [turn for turn in waiting if (turn[1] in self._pressing) is which]
+                heapq.heapify(queue)
+        if self._queues[pressing][0] == (at, key):
             self._changed.notify()
 
     def _first(self) -> tuple[float, _K] | None:
-        while self._queue:
-            at, key = self._queue[0]
+        """The turn that is to be taken next, or the next that will be due."""
+        pressing, other = self._head(True), self._head(False)
+        if pressing is None or other is None:
+            return pressing or other
+        now = self._clock()
+        if pressing[0] > now or other[0] > now:
+            return min(pressing, other)
+        return pressing if pressing[0] - _HEAD_START_SECONDS <= other[0] else other
+
+    def _head(self, pressing: bool) -> tuple[float, _K] | None:
+        queue = self._queues[pressing]
+        while queue:
+            at, key = queue[0]
             if self._due.get(key) == at and key not in self._running:
                 return at, key
-            heapq.heappop(self._queue)
+            heapq.heappop(queue)
         return None

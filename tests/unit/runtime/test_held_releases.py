@@ -47,6 +47,7 @@ def passes(story: Story) -> Passes:
         Sight(story.kube, Inline(), Cache(lambda _: None, parsed), parsed, lambda: 0.0),
         receipts=ReceiptSink(story.kube, lambda: 0.0),
         announcer=Announcer(story.kube, [Inline()]),
+        press=lambda *_: None,
         clock=ServerClock(),
     )
 

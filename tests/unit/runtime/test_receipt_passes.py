@@ -49,6 +49,7 @@ class Operator:
 
     def __init__(self, story: Story, wall: Callable[[], datetime] = wall_clock) -> None:
         self.clock = Clock()
+        self.pressing: dict[tuple[str, str], bool] = {}
         self.sink = ReceiptSink(story.kube, self.clock)
         parsed = Parsed()
         # No watch has shown anything yet: every pass reads afresh.
@@ -63,6 +64,7 @@ class Operator:
             Sight(story.kube, Inline(), unlisted, parsed, self.clock),
             receipts=self.sink,
             announcer=Announcer(story.kube, [Inline()]),
+            press=self.pressing.__setitem__,
             clock=ServerClock(wall=wall),
         )
 
@@ -255,3 +257,20 @@ def test_troubles_are_said_in_words_that_stay_the_same(monkeypatch: pytest.Monke
         said.add(story.status.message)
     assert len(said) == 1
     assert json.dumps(said.pop())
+
+
+def test_a_release_presses_for_as_long_as_its_candidate_has_users() -> None:
+    """Its way back does not stand in a queue behind upgrades that begin."""
+    story = started()
+    operator = Operator(story)
+    operator.run()
+    assert operator.pressing == {KEY: False}
+
+    story = soaking()
+    operator = Operator(story)
+    operator.run()
+    assert operator.pressing == {KEY: True}
+
+    story.kube.drop(names.KIND, NAMESPACE, NAME)
+    operator.run()
+    assert operator.pressing == {KEY: False}

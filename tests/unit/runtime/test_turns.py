@@ -81,7 +81,7 @@ def test_turns_that_were_asked_for_earlier_since_take_no_room(turns: Turns[Key],
         assert taken(turns) == A
         turns.done(A)
     assert turns.waiting() == len(others)
-    assert len(turns._queue) < 1000
+    assert sum(map(len, turns._queues.values())) < 1000
     clock.now += 7200
     assert {taken(turns) for _ in others} == set(others)
 
@@ -159,3 +159,41 @@ def test_many_workers_never_pass_one_release_at_once_and_lose_no_turn(turns: Tur
 
     assert clashes == []
     assert passes == dict.fromkeys(keys, 40)
+
+
+def test_what_presses_goes_before_others_that_are_due(turns: Turns[Key], clock: HandClock) -> None:
+    turns.press(B, True)
+    turns.ask(A, 1)
+    turns.ask(B, 4)
+    clock.now += 5
+    assert turns.take() == (B, 1.0)
+    assert turns.take() == (A, 4.0)
+
+
+def test_what_presses_and_is_not_due_keeps_nobody_waiting(turns: Turns[Key], clock: HandClock) -> None:
+    turns.press(B, True)
+    turns.ask(A, 3)
+    turns.ask(B, 4)
+    clock.now += 3
+    assert turns.take() == (A, 0.0)
+    clock.now += 1
+    assert turns.take() == (B, 0.0)
+
+
+def test_nobody_is_starved_by_what_presses(turns: Turns[Key], clock: HandClock) -> None:
+    turns.press(B, True)
+    turns.ask(A)
+    clock.now += 5.5
+    turns.ask(B)
+    assert taken(turns) == A, "who is five seconds late presses as well"
+    assert taken(turns) == B
+
+
+def test_what_presses_no_more_waits_like_the_others(turns: Turns[Key], clock: HandClock) -> None:
+    turns.press(B, True)
+    turns.press(B, False)
+    turns.ask(A)
+    clock.now += 1
+    turns.ask(B)
+    assert taken(turns) == A
+    assert taken(turns) == B
