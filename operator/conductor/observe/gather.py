@@ -96,6 +96,9 @@ def gather(
     spec, status = parsed.spec(release), parse_status(release.get("status"))
     # Users on their way back wait for all of this: whatever can be asked side by side is.
     early = executor.submit(_traffic_config_map, kube, namespace, spec.spec, None) if spec.spec else None
+    preflight = status.phase in _PREFLIGHT and status.upgrade is not None
+    all_services = executor.submit(kube.list, "Service", namespace) if preflight else None
+    budgets = executor.submit(companions.other_budgets, kube, namespace, name) if preflight else None
     values = {
         kind: {
             item["metadata"]["name"]: found
@@ -105,7 +108,25 @@ def gather(
         for kind, items in zip(KINDS, listed, strict=True)
     }
     revisions = _revisions(parsed, values)
+    candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
     services = _of(values, "Service", ServiceState)
+    present = frozenset(_of(values, "ConfigMap", Named))
+    answers = _Answers()
+    if all_services is not None and budgets is not None and candidate is not None:
+        counted = None
+        if rooms is not None and status.phase is Phase.PREFLIGHT:
+            counted = executor.submit(rooms.read, namespace, candidate.spec.components)
+        missing = executor.submit(_missing, kube, namespace, candidate, present)
+        rejections = _rejections(kube, namespace, name, candidate)
+        listed_services = (read.service(item) for item in all_services.result())
+        answers = _Answers(
+            missing_config_maps=missing.result(),
+            rejections=rejections,
+            other_services=tuple(item for item in listed_services if item.release != name),
+            other_budgets=budgets.result(),
+            # Of a template that is refused nobody asks what room it needs.
+            room=counted.result() if counted is not None and not rejections else None,
+        )
     asked = early or executor.submit(
         _traffic_config_map, kube, namespace, None, revisions.get(status.active_revision)
     )
@@ -126,24 +147,11 @@ def gather(
     traffic = asked.result()
     routes = routed.result() if routed is not None else Routes()
     beside: tuple[Companion, ...] | None = sized.result() if sized is not None else ()
-    present = frozenset(_of(values, "ConfigMap", Named))
 
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
         jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
 
-    answers = _Answers()
-    candidate = revisions.get(status.upgrade.to_revision) if status.upgrade else None
-    if status.phase in _PREFLIGHT and candidate is not None:
-        listed_services = (read.service(item) for item in kube.list("Service", namespace))
-        answers = _Answers(
-            missing_config_maps=_missing(kube, namespace, candidate, present),
-            rejections=_rejections(kube, namespace, name, candidate),
-            other_services=tuple(item for item in listed_services if item.release != name),
-            other_budgets=companions.other_budgets(kube, namespace, name),
-        )
-        if rooms is not None and status.phase is Phase.PREFLIGHT and not answers.rejections:
-            answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
     if rooms is not None and candidate is not None and _to_be_pulled(name, spec, status, candidate, jobs):
         answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
     failing = since_when(kube, namespace, _of(values, "Pod", Pod).values(), now) if status.upgrade else {}

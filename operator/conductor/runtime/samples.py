@@ -93,11 +93,12 @@ class BackgroundSamples:
     def newest(self, key: Key) -> Samples:
         """The newest samples of one release."""
         nodes = self._nodes.newest(key) if self._nodes is not None else None
+        probes = self._probes.newest(key)
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:
                 return Samples(nodes=nodes)
-            return Samples(watch.health, watch.silence, self._probes.newest(key), nodes, watch.progress)
+            return Samples(watch.health, watch.silence, probes, nodes, watch.progress)
 
     def want(self, key: Key, needs: Needs) -> None:
         """Measure this from now on; an empty `needs` stops all of it."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from conductor.adapters.kube import ApiError
 from conductor.domain.sampling import ProbeOrder
 from conductor.domain.snapshot import NodeSample, NodeState, ProbeSample
 from conductor.observe.parsed import Parsed
@@ -34,7 +33,7 @@ class Inline(Executor):
         answered: Future[Any] = Future()
         try:
             answered.set_result(fn(*args, **kwargs))
-        except ApiError as error:
+        except Exception as error:  # noqa: BLE001 - told to whoever asks for the answer, as an executor does
             answered.set_exception(error)
         return answered
 

@@ -16,7 +16,6 @@ from conductor.observe.cache import Cache
 from conductor.observe.gather import Samples
 from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
-from conductor.runtime import metrics
 from conductor.runtime.sight import Seen, Sight, settings
 
 KEY = (NAMESPACE, NAME)
@@ -54,15 +53,9 @@ class Rig:
 
     def basis(self) -> str:
         """What a look is decided on."""
-        before = {basis: _looks(basis) for basis in ("watches", "read")}
-        assert self.look() is not None
-        (basis,) = (basis for basis, count in before.items() if _looks(basis) > count)
-        return basis
-
-
-def _looks(basis: str) -> float:
-    found = metrics.REGISTRY.get_sample_value("mc_looks_total", {"basis": basis})
-    return found or 0.0
+        seen = self.look()
+        assert seen is not None
+        return seen.basis
 
 
 @pytest.fixture
