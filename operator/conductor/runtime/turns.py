@@ -101,7 +101,8 @@ class Turns(Generic[_K]):
             for which, queue in self._queues.items():
                 queue[:] = [turn for turn in waiting if (turn[1] in self._pressing) is which]
                 heapq.heapify(queue)
-        if self._queues[pressing][0] == (at, key):
+        # Stale turns before it must not look like an earlier one for which somebody is awake already.
+        if self._head(pressing) == (at, key):
             self._changed.notify()
 
     def _first(self) -> tuple[float, _K] | None:

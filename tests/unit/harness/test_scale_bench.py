@@ -115,10 +115,6 @@ def test_what_is_as_promised_is_not_complained_about() -> None:
             {"upgrades/short": upgrades(wakeToDecisionSeconds={"p50": 0.02, "p99": 0.4})},
             "pace short, asked for in 1 s: wake to decision p99 400 ms",
         ),
-        (
-            {"upgrades/short": upgrades(readWakeToDecisionSeconds={"p50": 0.02, "p99": 0.3})},
-            "wake to decision p99 300 ms, of reads alone",
-        ),
         ({"upgrades/short": upgrades(succeeded=4.0)}, "pace short: 4 of 5 succeeded"),
         ({"upgrades/short": upgrades(processStarted=2000.0)}, "started anew between the rounds"),
         ({"upgrades/short": upgrades(rest=rest(116.0))}, "memory grew by 11.0 MB"),

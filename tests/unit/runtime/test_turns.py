@@ -197,3 +197,27 @@ def test_what_presses_no_more_waits_like_the_others(turns: Turns[Key], clock: Ha
     turns.ask(B)
     assert taken(turns) == A
     assert taken(turns) == B
+
+
+def test_who_is_asked_for_while_another_is_passed_is_taken_at_once(
+    turns: Turns[Key], clock: HandClock
+) -> None:
+    """The turn that was taken is no reason to let others sleep."""
+    taken_by: list[Key] = []
+    both = threading.Semaphore(0)
+
+    def work() -> None:
+        turn = turns.take()
+        if turn is not None:
+            taken_by.append(turn[0])
+        both.release()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    turns.ask(A)
+    assert both.acquire(timeout=5)
+    clock.now += 1
+    turns.ask(B)
+    assert both.acquire(timeout=5), "the other worker sleeps on"
+    assert taken_by == [A, B]
