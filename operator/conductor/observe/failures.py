@@ -1,4 +1,4 @@
-"""Since when containers cannot be started: a pod's status says why, and its node's Events say since when."""
+"""What Events alone tell: since when containers cannot be started, and why a Job has no pod."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ from typing import Any
 from conductor.adapters.kube import ApiError, Kube, Object
 from conductor.domain.signals import IMAGE_REASONS, in_question
 from conductor.domain.snapshot import Pod
-from conductor.observe.read import instant
+from conductor.observe.read import instant, refusal
 
 #: What kubelet says where an image is to blame; whatever else it calls `Failed` is the container's start.
 _PULLS = ("Failed to pull image", "Error: ErrImagePull", "Error: ImagePullBackOff")
@@ -34,6 +34,18 @@ def since_when(kube: Kube, namespace: str, pods: Iterable[Pod], now: datetime) -
         # The image may be newer than the chart, and with it than the rights.
         return {}
     return {pod.name: replace(pod, failing_since=_first(events, pod, now)) for pod in asked}
+
+
+def why_no_pod(kube: Kube, namespace: str, job: str) -> str:
+    """Why no pod of the Job is created, as its Events say; empty where they may not be read."""
+    try:
+        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={job}")
+    except ApiError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        # The image may be newer than the chart, and with it than the rights.
+        return ""
+    return refusal(events)
 
 
 def _first(events: Iterable[Object], pod: Pod, now: datetime) -> datetime | None:

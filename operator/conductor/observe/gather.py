@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from conductor.adapters.kube import ApiError, Kube
@@ -40,7 +39,7 @@ from conductor.domain.snapshot import (
 from conductor.domain.traffic.choice import named_routes
 from conductor.observe import adopted, companions, read
 from conductor.observe.cache import Cache, TrafficNote
-from conductor.observe.failures import since_when
+from conductor.observe.failures import since_when, why_no_pod
 from conductor.observe.held import KINDS, Named, Unreadable, Values, value
 from conductor.observe.parsed import Parsed, ParsedSpec, Record, Revisions
 from conductor.observe.read import JobPod, Slice
@@ -150,7 +149,7 @@ def gather(
 
     jobs = _jobs(values)
     for stuck in [job for job in jobs.values() if podless(job, now)]:
-        jobs[stuck.name] = replace(stuck, message=_refusal(kube, namespace, stuck.name))
+        jobs[stuck.name] = replace(stuck, message=why_no_pod(kube, namespace, stuck.name))
 
     if rooms is not None and candidate is not None and _to_be_pulled(name, spec, status, candidate, jobs):
         answers = replace(answers, room=rooms.read(namespace, candidate.spec.components))
@@ -348,18 +347,6 @@ def _to_be_pulled(
         names.pre_pull_name(release, upgrade.id, component.name) for component in candidate.spec.components
     }
     return not wanted <= jobs.keys()
-
-
-def _refusal(kube: Kube, namespace: str, job: str) -> str:
-    """Why no pod of the Job is created, as its Events say; empty where they may not be read."""
-    try:
-        events = kube.list("Event", namespace, fields=f"regarding.kind=Job,regarding.name={job}")
-    except ApiError as error:
-        if error.status != HTTPStatus.FORBIDDEN:
-            raise
-        # The image may be newer than the chart, and with it than the rights.
-        return ""
-    return read.refusal(events)
 
 
 def _revisions(parsed: Parsed, values: Values) -> Revisions:
