@@ -42,7 +42,7 @@ from conductor.domain.timeline import closed, enter
 from conductor.domain.traffic.choice import still_in_hand
 
 #: An unchanged verdict is written again only this often: samples come every two seconds.
-_VERDICT_REFRESH = timedelta(seconds=10)
+_VERDICT_REFRESH = timedelta(seconds=30)
 _WARNED = frozenset(
     {
         Reason.JOB_POD_MISSING,

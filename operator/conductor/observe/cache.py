@@ -25,6 +25,7 @@ class _Release:
     uid: str
     version: int
     packed: bytes
+    moves: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Cache:
             held = self._held.setdefault(key, _Held())
             news = held.release is None or held.release.version < version
             if news:
-                held.release = _Release(metadata["uid"], version, packed)
+                held.release = _Release(metadata["uid"], version, packed, _moves(release))
         if news and not ours:
             self._wake(key)
 
@@ -202,10 +203,15 @@ class Cache:
             if key in self._held:
                 self._held[key].traffic = note
 
-    def releases(self) -> list[Key]:
-        """Every release that is known."""
+    def releases(self) -> tuple[list[Key], list[Key]]:
+        """Every release that is known: those about which something is to be done or is under way, and the others."""
+        moving: list[Key] = []
+        resting: list[Key] = []
         with self._lock:
-            return [key for key, held in self._held.items() if held.release is not None]
+            for key, held in self._held.items():
+                if held.release is not None:
+                    (moving if held.release.moves else resting).append(key)
+        return moving, resting
 
     def owners(self) -> list[Key]:
         """Every release that something is known of, be it only objects that it left behind."""
@@ -218,3 +224,9 @@ class Cache:
             if kind:
                 return len(self._owners.get(kind, {}))
             return sum(held.release is not None for held in self._held.values())
+
+
+def _moves(release: Object) -> bool:
+    status, metadata = release.get("status") or {}, release["metadata"]
+    unseen = status.get("observedGeneration") != metadata.get("generation")
+    return unseen or "deletionTimestamp" in metadata or bool(status.get("upgrade"))

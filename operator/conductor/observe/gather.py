@@ -4,19 +4,18 @@
 best, and may only say that there is nothing to do (`domain.trust`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from conductor.adapters.kube import ApiError, Kube
+from conductor.adapters.kube import ApiError, Kube, Object
 from conductor.api import names
-from conductor.api.parse import parse_spec, parse_status
+from conductor.api.parse import parse_status
 from conductor.api.spec import Colour, Consistency, ReleaseSpec
 from conductor.api.status import Phase, ReleaseStatus
-from conductor.api.urls import UrlPatterns
 from conductor.domain.companion import Companion, ForeignBudget
 from conductor.domain.found import Found
 from conductor.domain.phases.jobs import podless
@@ -73,25 +72,31 @@ class _Answers:
     room: Room | None = None
 
 
+def list_objects(kube: Kube, executor: Executor, namespace: str, name: str) -> Iterator[list[Object]]:
+    """Begin to list the objects of a release, those of each of `KINDS`."""
+    selector = f"{names.LABEL_RELEASE}={name}"
+    return executor.map(lambda kind: kube.list(kind, namespace, selector), KINDS)
+
+
 def gather(
     kube: Kube,
     executor: Executor,
-    release: dict[str, Any],
+    release: Object,
+    listed: Iterable[list[Object]],
     *,
     samples: Samples,
     epoch: int,
     now: datetime,
     server_now: datetime | None = None,
     new_upgrades: bool,
-    urls: UrlPatterns | None = None,
-    parsed: Parsed | None = None,
+    parsed: Parsed,
     rooms: RoomReader | None = None,
 ) -> Snapshot:
-    """Read everything about one release. Raises ApiError where the API server does not answer."""
-    parsed = parsed or Parsed(partial(parse_spec, urls=urls))
+    """Read everything about one release, beside `listed`. Raises ApiError where the API server does not answer.
+
+    The release and the lists may be of either order: both are to be begun after whatever we wrote last.
+    """
     namespace, name = release["metadata"]["namespace"], release["metadata"]["name"]
-    selector = f"{names.LABEL_RELEASE}={name}"
-    listed = executor.map(lambda kind: kube.list(kind, namespace, selector), KINDS)
     spec, status = parsed.spec(release), parse_status(release.get("status"))
     # Users on their way back wait for all of this: whatever can be asked side by side is.
     early = executor.submit(_traffic_config_map, kube, namespace, spec.spec, None) if spec.spec else None
@@ -184,7 +189,7 @@ def gather(
 
 def glance(
     cache: Cache,
-    release: dict[str, Any],
+    release: Object,
     *,
     samples: Samples,
     epoch: int,

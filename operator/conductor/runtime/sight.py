@@ -17,7 +17,7 @@ from conductor.adapters.kube import Kube, Object
 from conductor.api import names
 from conductor.domain.snapshot import Snapshot
 from conductor.observe.cache import Cache, Key, TrafficNote
-from conductor.observe.gather import Samples, gather, glance, note_of, read_traffic_config_map
+from conductor.observe.gather import Samples, gather, glance, list_objects, note_of, read_traffic_config_map
 from conductor.observe.parsed import Parsed
 from conductor.observe.room import RoomReader
 
@@ -135,13 +135,14 @@ class Sight:
         return True
 
     def _read(self, key: Key, decide: Callable[[Snapshot], _D], settings: dict[str, Any]) -> Seen[_D] | None:
+        listed = list_objects(self._kube, self._readers, *key)
         release = self._kube.get(names.KIND, *key)
         if release is None:
             self._forget(key)
             return None
         self._cache.put_release(release, ours=True)
         snapshot = gather(
-            self._kube, self._readers, release, parsed=self._parsed, rooms=self._rooms, **settings
+            self._kube, self._readers, release, listed, parsed=self._parsed, rooms=self._rooms, **settings
         )
         self._cache.note_traffic(key, note_of(snapshot))
         moving = snapshot.status.upgrade is not None

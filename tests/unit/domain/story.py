@@ -31,7 +31,7 @@ from conductor.domain.effects import Effect
 from conductor.domain.plan import Plan, plan
 from conductor.domain.sampling import Needs, ProbeOrder, needs
 from conductor.domain.snapshot import HealthSample, ProbeSample, ProgressSample, SilenceSample, Snapshot
-from conductor.observe.gather import Samples, gather
+from conductor.observe.gather import Samples, gather, list_objects
 from conductor.observe.room import RoomReader
 
 NAMESPACE, NAME, UID = "prod", "mc", "6c1e"
@@ -210,16 +210,11 @@ class Story:
 
     def observe(self) -> Snapshot:
         """A snapshot of this moment."""
+        listed = list_objects(self.kube, Inline(), NAMESPACE, NAME)
+        mine: dict[str, Any] = {"samples": self._samples(), "epoch": self.epoch, **self._times()}
+        mine["new_upgrades"] = self.new_upgrades
         return gather(
-            self.kube,
-            Inline(),
-            self.release,
-            samples=self._samples(),
-            epoch=self.epoch,
-            **self._times(),
-            new_upgrades=self.new_upgrades,
-            parsed=self._parsed,
-            rooms=self.rooms,
+            self.kube, Inline(), self.release, listed, parsed=self._parsed, rooms=self.rooms, **mine
         )
 
     def _times(self) -> dict[str, Any]:

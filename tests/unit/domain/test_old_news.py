@@ -31,7 +31,7 @@ from conductor.domain.situation import Situation
 from conductor.domain.snapshot import Snapshot
 from conductor.domain.trust import may_stand
 from conductor.observe.cache import Cache
-from conductor.observe.gather import gather, glance, note_of
+from conductor.observe.gather import gather, glance, list_objects, note_of
 from conductor.observe.held import KINDS
 from conductor.observe.parsed import Parsed
 from conductor.runtime.sight import Sight
@@ -216,7 +216,8 @@ def test_without_lag_a_glance_shows_what_a_read_would_show() -> None:
             "now": story.now,
             "new_upgrades": True,
         }
-        fresh = gather(story.kube, Inline(), story.release, **settings)
+        listed = list_objects(story.kube, Inline(), NAMESPACE, NAME)
+        fresh = gather(story.kube, Inline(), story.release, listed, parsed=parsed, **settings)
         story.cache.note_traffic(KEY, note_of(fresh))
         seen = glance(story.cache, story.release, parsed=parsed, **settings)
         assert seen is not None

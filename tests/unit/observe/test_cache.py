@@ -82,7 +82,27 @@ def test_what_a_pass_read_or_wrote_itself_wakes_nobody_not_even_when_it_is_shown
     cache.put_release(release(10), ours=True)
     cache.put_release(release(10))
     assert woken == []
-    assert cache.releases() == [MC]
+    assert cache.releases() == ([MC], [])
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted", "moves"),
+    [
+        ({}, False, True),
+        ({"observedGeneration": 1}, False, False),
+        ({"observedGeneration": 1, "upgrade": {"id": "u1"}}, False, True),
+        ({"observedGeneration": 0}, False, True),
+        ({"observedGeneration": 1}, True, True),
+    ],
+    ids=["new", "at rest", "upgrading", "spec changed", "deleted"],
+)
+def test_a_new_leader_is_told_which_releases_move(
+    cache: Cache, status: Json, deleted: bool, moves: bool
+) -> None:
+    found = release(1, status=status)
+    found["metadata"] |= {"deletionTimestamp": "2026-03-01T12:00:00Z"} if deleted else {}
+    cache.put_release(found)
+    assert cache.releases() == (([MC], []) if moves else ([], [MC]))
 
 
 def test_a_release_that_is_gone_is_forgotten_with_what_was_read_for_it(
@@ -94,7 +114,7 @@ def test_a_release_that_is_gone_is_forgotten_with_what_was_read_for_it(
     woken.clear()
     cache.gone(MC)
     assert woken == [MC], "one more pass ends what is measured for it"
-    assert (cache.release(MC), cache.traffic(MC), cache.releases()) == (None, None, [])
+    assert (cache.release(MC), cache.traffic(MC), cache.releases()) == (None, None, ([], []))
     assert set(cache.values(MC)["Pod"]) == {"mc-1"}, "its pods outlive it"
 
 
